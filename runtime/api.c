@@ -1,0 +1,148 @@
+/* api.c: the public functions. */
+
+#define _GNU_SOURCE
+#include "tracemalloc.h"
+
+#include "counters.h"
+#include "fork.h"
+#include "record.h"
+#include "skiplist.h"
+#include "state.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <time.h>
+
+#define FRAMES_MAX 65535
+
+static struct lock api_lock; /* start and stop, one at a time */
+
+/* Once. What it needs stays for good. */
+static bool prepare(void)
+{
+    static bool prepared;
+    const char *reason;
+    if (prepared)
+        return true;
+    skiplist_init();
+    prepared = capture_init(&reason) && fork_init();
+    return prepared;
+}
+
+static uint64_t now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_REALTIME, &time);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+static int start(uint32_t nframe)
+{
+    if (state_is_tracing())
+        return 0;
+    if (!prepare()) {
+        errno = ENOMEM;
+        return -1;
+    }
+    tm_state.frame_limit = nframe;
+    tm_state.started = now();
+    counters_reset_peak();
+    __atomic_fetch_or(&tm_state.mode, TM_MODE_TRACING, __ATOMIC_SEQ_CST);
+    return 0;
+}
+
+TM_API int tm_start(int nframe)
+{
+    if (nframe < 1 || nframe > FRAMES_MAX) {
+        errno = EINVAL;
+        return -1;
+    }
+    bool was_busy = record_is_busy;
+    record_is_busy = true;
+    lock_acquire(&api_lock);
+    int status = start((uint32_t)nframe);
+    lock_release(&api_lock);
+    record_is_busy = was_busy;
+    return status;
+}
+
+TM_API void tm_stop(void)
+{
+    int error = errno;
+    lock_acquire(&api_lock);
+    __atomic_fetch_and(&tm_state.mode, ~(uint32_t)TM_MODE_TRACING, __ATOMIC_SEQ_CST);
+    if (state_load(tm_state.head))
+        trace_clear();
+    lock_release(&api_lock);
+    errno = error;
+}
+
+TM_API void tm_clear_traces(void)
+{
+    int error = errno;
+    if (state_load(tm_state.head))
+        trace_clear();
+    errno = error;
+}
+
+TM_API void tm_reset_peak(void)
+{
+    counters_reset_peak();
+}
+
+TM_API int tm_is_tracing(void)
+{
+    return state_is_tracing();
+}
+
+TM_API int tm_get_traceback_limit(void)
+{
+    return (int)state_peek(tm_state.frame_limit);
+}
+
+TM_API void tm_get_traced_memory(size_t *current, size_t *peak)
+{
+    *current = *peak = 0;
+    if (state_is_tracing())
+        counters_read(current, peak);
+}
+
+TM_API size_t tm_get_tracemalloc_memory(void)
+{
+    return (size_t)state_peek(tm_state.arena_bytes);
+}
+
+TM_API int tm_get_object_traceback(const void *ptr, void **frames, int max)
+{
+    int error = errno;
+    const struct tm_site *site = state_is_tracing() ? trace_site(0, (uintptr_t)ptr) : NULL;
+    errno = error;
+    if (!site)
+        return 0;
+    for (int i = 0; i < max && i < (int)site->nframe; i++)
+        frames[i] = (void *)(uintptr_t)site->frames[i];
+    return (int)site->nframe;
+}
+
+TM_API int tm_track(unsigned domain, uintptr_t ptr, size_t size)
+{
+    if (!state_is_tracing())
+        return -2;
+    int error = errno;
+    bool was_busy = record_is_busy;
+    record_is_busy = true;
+    enum trace_result result = record_block(domain, ptr, size, CAPTURE_CALLER());
+    record_is_busy = was_busy;
+    errno = error;
+    return result == TRACE_DONE ? 0 : result == TRACE_OFF ? -2 : -1;
+}
+
+TM_API int tm_untrack(unsigned domain, uintptr_t ptr)
+{
+    if (!state_is_tracing())
+        return -2;
+    int error = errno;
+    trace_remove(domain, ptr);
+    errno = error;
+    return 0;
+}

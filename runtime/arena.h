@@ -1,0 +1,28 @@
+/* arena.h: the only memory the runtime ever takes: slabs of anonymous pages, one kind of content each.
+
+   Thread safe. Nothing goes back to the kernel; what is given back serves later takes of its kind and size. */
+
+#ifndef TM_ARENA_H
+#define TM_ARENA_H
+
+#include "layout.h"
+
+#include <stddef.h>
+
+/* SIZE bytes, zeroed, aligned to 8 (to 64 where SIZE is a multiple of 64 and the kind holds nothing else).
+   NULL when the kernel gives no memory. SIZE is a multiple of 8. */
+void *arena_take(enum tm_slab_kind kind, size_t size);
+
+/* Takes back what arena_take gave, with the same KIND and SIZE, 16 to ARENA_GIVE_MAX bytes.
+   Of kind NODE and ENTRY every entry in it must be zero, so that readers find no block there. */
+#define ARENA_GIVE_MAX 1024
+void arena_give(enum tm_slab_kind kind, void *memory, size_t size);
+
+/* A segment for sites: a whole slab of kind SITE, header included. NULL when the kernel gives no memory. */
+struct tm_slab *arena_take_segment(void);
+
+/* Around fork: nobody is inside between the two; `_reset` is the child's. */
+void arena_quiesce(void);
+void arena_reset_lock(void);
+
+#endif

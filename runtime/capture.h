@@ -1,0 +1,35 @@
+/* capture.h: the stack walk. One implementation is built: configure picks it. */
+
+#ifndef TM_CAPTURE_H
+#define TM_CAPTURE_H
+
+#include "site.h"
+
+/* The place in the program that called into the library: filled by CAPTURE_CALLER() in the function that the
+   program called, which the compiler keeps a frame pointer for. */
+struct call_point {
+    void *return_address;
+    void *frame;
+};
+#define CAPTURE_CALLER() ((struct call_point){__builtin_return_address(0), __builtin_frame_address(0)})
+
+/* Makes the walk ready; may call malloc and the dynamic loader, so it is called while the thread is marked
+   busy and before tracing starts. False and a sentence in REASON when there can be no walk. */
+bool capture_init(const char **reason);
+
+/* Room for frames between the walk and the program, which are dropped again. */
+#define CAPTURE_SPARE 9
+
+/* Fills TRACEBACK, whose `frames` has room for LIMIT + CAPTURE_SPARE, with the LIMIT most recent callers of the
+   library, most recent first.
+   Takes no lock of the library, calls no malloc, keeps errno. Thread safe. */
+void capture_walk(struct call_point caller, uint32_t limit, struct traceback *traceback);
+
+/* Forgets what was learned of code in [START, END), which was unloaded. */
+void capture_forget_range(uintptr_t start, uintptr_t end);
+
+/* Around fork, as in arena.h. */
+void capture_quiesce(void);
+void capture_reset_lock(void);
+
+#endif

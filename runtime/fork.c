@@ -1,0 +1,53 @@
+/* fork.c: the forking thread lets every change under way come to its end and holds off new ones, so that the
+   child finds whole tables. It holds no lock itself meanwhile: other libraries' fork handlers may allocate. */
+
+#include "fork.h"
+
+#include "arena.h"
+#include "capture.h"
+#include "modules.h"
+#include "record.h"
+#include "site.h"
+#include "skiplist.h"
+#include "state.h"
+
+#include <pthread.h>
+
+static struct lock fork_lock; /* held from prepare to the parent's or child's handler */
+
+static void prepare(void)
+{
+    lock_acquire(&fork_lock);
+    state_is_forking = true;
+    __atomic_fetch_or(&tm_state.mode, TM_MODE_FORKING, __ATOMIC_SEQ_CST);
+    skiplist_quiesce();
+    site_quiesce();
+    capture_quiesce();
+    arena_quiesce();
+}
+
+static void resume(void)
+{
+    __atomic_fetch_and(&tm_state.mode, ~(uint32_t)TM_MODE_FORKING, __ATOMIC_SEQ_CST);
+    state_is_forking = false;
+    lock_release(&fork_lock);
+}
+
+static void resume_in_child(void)
+{
+    skiplist_reset_locks();
+    site_reset_lock();
+    capture_reset_lock();
+    arena_reset_lock();
+    modules_reset_lock();
+    record_reset_lock();
+    resume();
+    /* Another thread of the parent was in tm_stop: that is ours to finish. */
+    if (!state_is_tracing())
+        trace_clear();
+}
+
+bool fork_init(void)
+{
+    return pthread_atfork(prepare, resume, resume_in_child) == 0;
+}

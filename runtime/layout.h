@@ -1,0 +1,210 @@
+/* layout.h: what a debugger reads of a traced program, live or in a core.
+
+   Only fixed-width fields, no code. gdb/tm/layout.py holds the matching formats and a test compares the
+   two field by field. doc/debugger-layout.md tells the same story in prose.
+
+   Glossary
+     block      a piece of memory between its allocation and its release, in one domain
+     site       an interned (domain, traceback): where blocks come from
+     entry      8 bytes that describe one live block: its size and its site; site 0 means no block
+     page       4096 bytes of the program's address space
+     phase      address & 15. malloc's blocks have phase 0; tracked addresses may have any
+     node       the skiplist's element: all live blocks of one domain that start in one page, in one phase
+     slot       a block's place in its node, 0..255. It does not move while the block lives
+     chunk      the entries of a run of slots
+     slab       a piece of anonymous memory that the runtime took from the kernel
+
+   How a reader finds the live blocks
+     - Start at `tm_layout`; when no symbol leads there, search memory for its magic: the copy that is
+       meant holds its own address in `self`.
+     - For statistics: walk the slabs from `tm_state.slabs`; in those of kind NODE and ENTRY every live block
+       has exactly one entry, and every 8-byte entry whose site is not 0 is a live block. A node's first
+       TM_NODE_INLINE words are its inline entries; an ENTRY slab is nothing but entries.
+     - For addresses and order: walk `next` from `tm_state.head`; the nodes rise by (domain, key). A block in
+       slot s starts at (key & ~15) + offset * 16 + (key & 15), where offset is offsets[s].
+
+   Publication: every field that a reader follows is written by one aligned store, after what it leads to.
+   A stop at any instruction shows a block either present or absent. What moves is copied first and then
+   switched by one store; entries never move. */
+
+#ifndef TM_LAYOUT_H
+#define TM_LAYOUT_H
+
+#include <stdint.h>
+
+/* An address of the program, 8 bytes wide whatever the pointer size, so that one set of formats reads all. */
+#if UINTPTR_MAX == UINT64_MAX
+#define TM_ADDRESS(type, name) type *name
+#elif __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define TM_ADDRESS(type, name)                                                                                         \
+    type *name;                                                                                                        \
+    uint32_t name##_high
+#else
+#define TM_ADDRESS(type, name)                                                                                         \
+    uint32_t name##_high;                                                                                              \
+    type *name
+#endif
+
+#define TM_LAYOUT_MAGIC "tracemalloc\0\xa7TMC" /* 16 bytes, no terminator */
+#define TM_BYTE_ORDER UINT32_C(0x01020304)
+#define TM_ABI_MAJOR 1 /* changes when an old reader would misread */
+#define TM_ABI_MINOR 0 /* grows when fields are added at an end */
+
+#define TM_SLAB_MAGIC UINT32_C(0x544d534c)
+#define TM_PAGE_SHIFT 12
+#define TM_PHASE_MASK 15
+#define TM_OFFSET_SHIFT 4 /* offsets count units of 16 bytes */
+
+/* entry = site << TM_SIZE_BITS | low bits of the size; the site's size_high holds the bits above. */
+#define TM_SIZE_BITS 38
+#define TM_SITE_BITS 26
+
+/* Sites are numbered by their place: site id s lies at segment[s >> TM_SEGMENT_SHIFT] + (s & mask) * 64. */
+#define TM_SITE_UNIT 64
+#define TM_SEGMENT_SHIFT 14
+#define TM_SEGMENT_COUNT (1 << (TM_SITE_BITS - TM_SEGMENT_SHIFT))
+
+/* Slots 0..3 are inline in the node; chunk k holds slots 4<<k .. (8<<k)-1. */
+#define TM_NODE_INLINE 4
+#define TM_NODE_CHUNKS 6
+#define TM_NODE_SLOTS 256
+#define TM_LEVELS 16
+
+enum tm_slab_kind {
+    TM_SLAB_OTHER = 0, /* writer's tables; nothing that a reader scans */
+    TM_SLAB_NODE = 1,  /* struct tm_node, one after the other */
+    TM_SLAB_ENTRY = 2, /* entries */
+    TM_SLAB_SITE = 3,  /* one segment of sites */
+};
+
+/* A slab's first bytes. Its payload starts at the slab's address + TM_SLAB_HEADER. Slabs are never returned
+   to the kernel. `used` rises; payload beyond it is zero. All but `used` is constant once the slab is linked. */
+#define TM_SLAB_HEADER 64
+struct tm_slab {
+    uint32_t magic; /* TM_SLAB_MAGIC */
+    uint32_t kind;  /* enum tm_slab_kind */
+    uint64_t size;  /* bytes, header included */
+    uint64_t used;  /* bytes of payload handed out so far */
+    TM_ADDRESS(struct tm_slab, next);
+    uint64_t reserved[4];
+};
+
+/* The offsets of a node's slots once it has more than TM_NODE_INLINE; replaced by a larger copy as it grows.
+   After the offsets follow the writer's occupancy words, bit s of them for slot s: a search aid of its own,
+   a reader trusts the entries. */
+struct tm_index {
+    uint32_t capacity; /* slots: 8, 16, 32, 64, 128 or 256 */
+    uint32_t reserved;
+    uint8_t offsets[]; /* capacity of them */
+};
+
+struct tm_node;
+
+struct tm_level {
+    TM_ADDRESS(struct tm_node, next);
+};
+
+struct tm_chunk {
+    TM_ADDRESS(uint64_t, entries);
+};
+
+struct tm_node {
+    uint64_t entries[TM_NODE_INLINE]; /* slots 0..3 */
+    uint64_t key;                     /* page address | phase */
+    uint32_t domain;
+    uint8_t height;                     /* levels this node is linked in, 1..TM_LEVELS */
+    uint8_t occupied;                   /* slots 0..3, the writer's; unused once there is an index */
+    uint16_t live;                      /* blocks in this node */
+    TM_ADDRESS(struct tm_node, next);   /* level 0 */
+    TM_ADDRESS(struct tm_level, tower); /* next nodes of levels 1..height-1, 8 bytes each; NULL at height 1 */
+    TM_ADDRESS(struct tm_index, index); /* NULL: offsets are inline */
+    uint8_t offsets[TM_NODE_INLINE];    /* slots 0..3, where there is no index */
+    uint32_t reserved;
+    struct tm_chunk chunks[TM_NODE_CHUNKS]; /* chunk k: 4 << k entries; NULL until needed */
+};
+
+/* Program counters are return addresses, most recent call first. A frame that a signal interrupted is
+   preceded by the signal trampoline's. */
+struct tm_site {
+    uint64_t hash;
+    uint32_t domain;
+    uint32_t nframe;    /* frames stored, 0..65535 */
+    uint32_t flags;     /* TM_SITE_* */
+    uint32_t size_high; /* bits of the size from TM_SIZE_BITS up */
+    uint32_t unloads;   /* tm_state.unloads when the site was made: which modules' frames these may be */
+    uint32_t reserved;
+    uint64_t frames[];
+};
+#define TM_SITE_CUT 1u /* the walk ended before the outermost frame: at the limit, or for want of unwind data */
+
+/* A module that was mapped when it was unloaded by dlclose. */
+#define TM_BUILD_ID_MAX 32
+#define TM_MODULE_PATH_MAX 440
+struct tm_module {
+    uint64_t start; /* of its mapped range */
+    uint64_t end;
+    uint64_t bias;   /* add to its file's addresses */
+    uint64_t when;   /* CLOCK_REALTIME, nanoseconds */
+    uint32_t unload; /* the value of tm_state.unloads before this unload: sites with a greater one are newer */
+    uint32_t build_id_length;
+    uint8_t build_id[TM_BUILD_ID_MAX];
+    char path[TM_MODULE_PATH_MAX]; /* terminated; cut at the front by "..." where it is longer */
+};
+
+/* Threads count in lanes of their own so that they do not meet; a lane may be shared.
+   current = tm_state.current + sum of change. peak: see tm_state. All by atomic adds. */
+#define TM_LANES 64
+struct tm_lane {
+    int64_t change; /* bytes since this lane last told tm_state.current */
+    int64_t high;   /* the most that change has been since then, 0 or more */
+    uint64_t reserved[14];
+};
+
+enum tm_mode {
+    TM_MODE_OFF = 0,
+    TM_MODE_TRACING = 1,
+    TM_MODE_FORKING = 2, /* set with TRACING or alone: a fork is under way, changes wait */
+};
+
+/* The runtime's to write, a debugger's to read. */
+struct tm_state {
+    uint32_t mode;        /* enum tm_mode */
+    uint32_t frame_limit; /* 1..65535 */
+    uint64_t current;     /* bytes, without what the lanes still hold */
+    uint64_t peak;        /* bytes: at least this. With the lanes: max(peak, current + the highest lane's high) */
+    uint64_t lost;        /* blocks that could not be recorded, for want of memory or of site numbers */
+    uint64_t arena_bytes; /* taken from the kernel */
+    TM_ADDRESS(struct tm_slab, slabs);       /* newest first */
+    TM_ADDRESS(struct tm_node, head);        /* before the first node; no blocks of its own, TM_LEVELS high */
+    TM_ADDRESS(struct tm_segment, segments); /* TM_SEGMENT_COUNT of them, filled from the first */
+    TM_ADDRESS(struct tm_module, modules);   /* unloaded ones, oldest first */
+    uint32_t module_count;
+    uint32_t unloads; /* how many modules were unloaded so far, those not kept in the table included */
+    uint64_t site_count;
+    uint64_t node_count;
+    uint64_t unloads_lost; /* modules that the table had no room for */
+    uint64_t started;      /* CLOCK_REALTIME of the last tm_start, nanoseconds; 0: never */
+    uint64_t reserved[8];
+    struct tm_lane lanes[TM_LANES];
+};
+
+struct tm_segment {
+    TM_ADDRESS(struct tm_site, sites); /* NULL: not there yet */
+};
+
+/* The one exported data symbol, read-only after relocation. */
+struct tm_layout {
+    uint8_t magic[16];
+    uint32_t byte_order; /* TM_BYTE_ORDER as the program writes it */
+    uint16_t abi_major;
+    uint16_t abi_minor;
+    uint16_t pointer_size; /* bytes: 4 or 8 */
+    uint16_t layout_size;  /* sizeof(struct tm_layout) */
+    uint32_t state_size;   /* sizeof(struct tm_state) */
+    TM_ADDRESS(const struct tm_layout, self);
+    TM_ADDRESS(struct tm_state, state);
+};
+
+extern const struct tm_layout tm_layout;
+
+#endif

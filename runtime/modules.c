@@ -1,0 +1,257 @@
+/* modules.c: keeps a list of what is loaded, brought up to date around each dlclose; what left it was unloaded.
+
+   The lock is taken inside the loader's (in dl_iterate_phdr's callback), never the other way round. */
+
+#define _GNU_SOURCE
+#include "modules.h"
+
+#include "arena.h"
+#include "capture.h"
+#include "site.h"
+#include "state.h"
+
+#include <link.h>
+#include <stddef.h>
+#include <string.h>
+#include <time.h>
+
+#define UNLOADED_MAX 4096
+
+/* A table that doubles; the old one is left behind, a reader may be stopped in it. */
+struct list {
+    struct tm_module *modules;
+    uint32_t count;
+    uint32_t room;
+};
+
+static struct lock modules_lock;
+static struct list loaded;      /* `when` is the pass that saw it last; by modules_lock */
+static struct list unloaded;    /* published through tm_state; by modules_lock */
+static uint64_t pass;           /* by modules_lock */
+static uint64_t seen_additions; /* the loader's count at the last look; by modules_lock */
+static uint64_t seen_removals;
+
+static struct tm_module *append(struct list *list, uint32_t most)
+{
+    if (list->count == list->room) {
+        uint32_t room = list->room ? list->room * 2 : 32;
+        struct tm_module *larger =
+            list->count < most ? arena_take(TM_SLAB_OTHER, room * sizeof(struct tm_module)) : NULL;
+        if (!larger)
+            return NULL;
+        if (list->count)
+            memcpy(larger, list->modules, list->count * sizeof(struct tm_module));
+        state_publish(list->modules, larger);
+        list->room = room;
+    }
+    return &list->modules[list->count];
+}
+
+static void read_build_id(struct tm_module *module, const char *notes, size_t size)
+{
+    const ElfW(Nhdr) *note = (const void *)notes;
+    for (size_t at = 0; at + sizeof *note <= size;) {
+        note = (const void *)(notes + at);
+        size_t name = (note->n_namesz + 3u) & ~(size_t)3;
+        size_t content = (note->n_descsz + 3u) & ~(size_t)3;
+        if (at + sizeof *note + name + content > size)
+            return;
+        const char *text = notes + at + sizeof *note;
+        if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 && memcmp(text, "GNU", 4) == 0 &&
+            note->n_descsz <= TM_BUILD_ID_MAX) {
+            module->build_id_length = note->n_descsz;
+            memcpy(module->build_id, text + name, note->n_descsz);
+            return;
+        }
+        at += sizeof *note + name + content;
+    }
+}
+
+static void set_path(struct tm_module *module, const char *path)
+{
+    size_t length = strlen(path);
+    if (length < TM_MODULE_PATH_MAX) {
+        memcpy(module->path, path, length + 1);
+        return;
+    }
+    memcpy(module->path, "...", 3);
+    memcpy(module->path + 3, path + length + 4 - TM_MODULE_PATH_MAX, TM_MODULE_PATH_MAX - 3);
+}
+
+static bool has_path(const struct tm_module *module, const char *path)
+{
+    size_t length = strlen(path);
+    if (length < TM_MODULE_PATH_MAX)
+        return strcmp(module->path, path) == 0;
+    return strcmp(module->path + 3, path + length + 4 - TM_MODULE_PATH_MAX) == 0;
+}
+
+static void measure(const struct dl_phdr_info *info, uint64_t *start, uint64_t *end)
+{
+    *start = UINT64_MAX;
+    *end = 0;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+        if (segment->p_type != PT_LOAD)
+            continue;
+        uint64_t low = info->dlpi_addr + segment->p_vaddr;
+        if (low < *start)
+            *start = low;
+        if (low + segment->p_memsz > *end)
+            *end = low + segment->p_memsz;
+    }
+}
+
+static void add_loaded(const struct dl_phdr_info *info, uint64_t start, uint64_t end)
+{
+    struct tm_module *module = append(&loaded, UINT32_MAX);
+    if (!module)
+        return;
+    memset(module, 0, sizeof *module);
+    module->start = start;
+    module->end = end;
+    module->bias = info->dlpi_addr;
+    module->when = pass;
+    set_path(module, info->dlpi_name);
+    for (int i = 0; i < info->dlpi_phnum; i++)
+        if (info->dlpi_phdr[i].p_type == PT_NOTE && module->build_id_length == 0)
+            read_build_id(module, (const char *)info->dlpi_addr + info->dlpi_phdr[i].p_vaddr,
+                          info->dlpi_phdr[i].p_filesz);
+    loaded.count++;
+}
+
+/* Under the loader's lock and ours: INFO is loaded. */
+static void see(const struct dl_phdr_info *info)
+{
+    uint64_t start, end;
+    measure(info, &start, &end);
+    for (uint32_t i = 0; i < loaded.count; i++)
+        if (loaded.modules[i].start == start && loaded.modules[i].end == end &&
+            has_path(&loaded.modules[i], info->dlpi_name)) {
+            loaded.modules[i].when = pass;
+            return;
+        }
+    if (end != 0)
+        add_loaded(info, start, end);
+}
+
+static int see_if_new(struct dl_phdr_info *info, size_t size, void *first)
+{
+    (void)size;
+    lock_acquire(&modules_lock);
+    bool nothing_new = *(bool *)first && info->dlpi_adds == seen_additions;
+    *(bool *)first = false;
+    seen_additions = info->dlpi_adds;
+    if (!nothing_new)
+        see(info);
+    lock_release(&modules_lock);
+    return nothing_new;
+}
+
+void modules_before_unload(void)
+{
+    bool first = true;
+    dl_iterate_phdr(see_if_new, &first);
+}
+
+struct look {
+    bool first;
+    bool anything_gone;
+    uint64_t pass;
+};
+
+static int see_what_is_left(struct dl_phdr_info *info, size_t size, void *argument)
+{
+    (void)size;
+    struct look *look = argument;
+    lock_acquire(&modules_lock);
+    if (look->first) {
+        look->first = false;
+        look->anything_gone = info->dlpi_subs != seen_removals;
+        seen_removals = info->dlpi_subs;
+        look->pass = ++pass;
+    }
+    if (look->anything_gone)
+        see(info);
+    lock_release(&modules_lock);
+    return !look->anything_gone;
+}
+
+static bool is_same_module(const struct tm_module *a, const struct tm_module *b)
+{
+    return a->start == b->start && a->end == b->end && a->build_id_length == b->build_id_length &&
+           memcmp(a->build_id, b->build_id, sizeof a->build_id) == 0 && strcmp(a->path, b->path) == 0;
+}
+
+/* The entry that MODULE's unload may renew: the same module at the same place, nothing else there since. */
+static struct tm_module *find_renewable(const struct tm_module *module)
+{
+    for (uint32_t i = unloaded.count; i-- > 0;) {
+        struct tm_module *entry = &unloaded.modules[i];
+        if (entry->start < module->end && module->start < entry->end)
+            return is_same_module(entry, module) ? entry : NULL;
+    }
+    return NULL;
+}
+
+static uint64_t now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_REALTIME, &time);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+static void enter(const struct tm_module *gone)
+{
+    struct tm_module *entry = find_renewable(gone);
+    if (entry) {
+        state_publish(entry->unload, tm_state.unloads);
+        state_publish(entry->when, now());
+        return;
+    }
+    entry = append(&unloaded, UNLOADED_MAX);
+    if (!entry) {
+        state_add(tm_state.unloads_lost, 1);
+        return;
+    }
+    *entry = *gone;
+    entry->when = now();
+    entry->unload = tm_state.unloads;
+    unloaded.count++;
+    state_publish(tm_state.modules, unloaded.modules);
+    state_publish(tm_state.module_count, unloaded.count);
+}
+
+/* Moves a module that was not seen since BEFORE from the loaded to the unloaded. False if there is none. */
+static bool take_gone(uint64_t before, struct tm_module *gone)
+{
+    bool found = false;
+    lock_acquire(&modules_lock);
+    for (uint32_t i = 0; i < loaded.count && !found; i++) {
+        if (loaded.modules[i].when >= before)
+            continue;
+        found = true;
+        *gone = loaded.modules[i];
+        loaded.modules[i] = loaded.modules[--loaded.count];
+        enter(gone);
+        state_publish(tm_state.unloads, tm_state.unloads + 1);
+    }
+    lock_release(&modules_lock);
+    return found;
+}
+
+void modules_after_unload(void)
+{
+    struct look look = {.first = true};
+    struct tm_module gone;
+    dl_iterate_phdr(see_what_is_left, &look);
+    while (look.anything_gone && take_gone(look.pass, &gone)) {
+        capture_forget_range((uintptr_t)gone.start, (uintptr_t)gone.end);
+        site_retire_range((uintptr_t)gone.start, (uintptr_t)gone.end);
+    }
+}
+
+void modules_reset_lock(void)
+{
+    atomic_store(&modules_lock.word, 0);
+}

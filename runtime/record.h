@@ -1,0 +1,21 @@
+/* record.h: from a call into the library to a recorded block: guards, walks the stack, adds the trace.
+
+   Everything here keeps errno and may be called in any state of the library. */
+
+#ifndef TM_RECORD_H
+#define TM_RECORD_H
+
+#include "capture.h"
+#include "trace.h"
+
+/* Set while the thread is inside the library or inside a real allocator that the library called: what it
+   allocates then is not the program's. */
+extern _Thread_local bool record_is_busy __attribute__((tls_model("initial-exec")));
+
+/* Records the block with the traceback of CALLER. Precondition: the thread is busy. */
+enum trace_result record_block(uint32_t domain, uintptr_t address, size_t size, struct call_point caller);
+
+/* In a forked child. */
+void record_reset_lock(void);
+
+#endif

@@ -1,0 +1,213 @@
+/* site.c: sites lie in segments, found by number; a hash table of numbers finds them by content.
+
+   The table is open addressing with linear probing. A cell is 8 bytes, hash << 32 | number, written by one
+   store after the site is whole. Growing builds a larger table beside the old one and switches by one store;
+   the old one stays, since another thread may be reading it: all old ones together are smaller than the new. */
+
+#include "site.h"
+
+#include "arena.h"
+#include "state.h"
+
+#include <string.h>
+
+#define FIRST_CELLS 1024
+#define UNITS_PER_SEGMENT (1u << TM_SEGMENT_SHIFT)
+#define HASH_LANES 4
+
+struct table {
+    uint64_t mask;
+    uint64_t cells[];
+};
+
+/* The writer's mark, beside TM_SITE_CUT in tm_site.flags. */
+#define SITE_RETIRED 2u
+
+static struct tm_segment segments[TM_SEGMENT_COUNT];
+static struct lock site_lock;
+static struct table *table;    /* published; replaced by site_lock */
+static uint32_t segment_count; /* by site_lock */
+static uint32_t unit_used;     /* of the last segment, its header included; by site_lock */
+static uint64_t cells_used;    /* by site_lock */
+
+/* Several independent chains hide the multiply's latency: one chain costs about 4 cycles a frame. */
+static uint64_t hash_frames(uint32_t domain, uint32_t size_high, const struct traceback *traceback)
+{
+    const uint64_t prime = UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t lanes[HASH_LANES] = {domain + 1, size_high, traceback->nframe, traceback->cut};
+    uint32_t i = 0;
+    for (; i + HASH_LANES <= traceback->nframe; i += HASH_LANES)
+        for (int lane = 0; lane < HASH_LANES; lane++) {
+            lanes[lane] = (lanes[lane] ^ (uintptr_t)traceback->frames[i + lane]) * prime;
+            lanes[lane] ^= lanes[lane] >> 29;
+        }
+    for (; i < traceback->nframe; i++)
+        lanes[i % HASH_LANES] = (lanes[i % HASH_LANES] ^ (uintptr_t)traceback->frames[i]) * prime;
+    uint64_t hash = 0;
+    for (int lane = 0; lane < HASH_LANES; lane++) {
+        hash = (hash ^ lanes[lane]) * prime;
+        hash ^= hash >> 32;
+    }
+    return hash;
+}
+
+static struct tm_site *site_at(uint32_t number)
+{
+    char *segment = (char *)state_load(segments[number >> TM_SEGMENT_SHIFT].sites);
+    return (struct tm_site *)(segment + (size_t)(number & (UNITS_PER_SEGMENT - 1)) * TM_SITE_UNIT);
+}
+
+const struct tm_site *site_get(uint32_t number)
+{
+    return site_at(number);
+}
+
+static uint32_t flags_of(const struct traceback *traceback)
+{
+    return traceback->cut ? TM_SITE_CUT : 0;
+}
+
+static bool site_is(const struct tm_site *site, uint64_t hash, uint32_t domain, uint32_t size_high,
+                    const struct traceback *traceback)
+{
+    if (site->hash != hash || site->domain != domain || site->size_high != size_high ||
+        site->nframe != traceback->nframe || state_peek(site->flags) != flags_of(traceback))
+        return false;
+    for (uint32_t i = 0; i < traceback->nframe; i++)
+        if (site->frames[i] != (uintptr_t)traceback->frames[i])
+            return false;
+    return true;
+}
+
+/* The number found, or 0. */
+static uint32_t find(const struct table *in, uint64_t hash, uint32_t domain, uint32_t size_high,
+                     const struct traceback *traceback)
+{
+    if (!in)
+        return 0;
+    for (uint64_t at = hash & in->mask;; at = (at + 1) & in->mask) {
+        uint64_t cell = state_load(in->cells[at]);
+        if (cell == 0)
+            return 0;
+        if (cell >> 32 == hash >> 32 && site_is(site_at((uint32_t)cell), hash, domain, size_high, traceback))
+            return (uint32_t)cell;
+    }
+}
+
+static void table_put(struct table *in, uint64_t hash, uint32_t number)
+{
+    uint64_t at = hash & in->mask;
+    while (in->cells[at] != 0)
+        at = (at + 1) & in->mask;
+    state_publish(in->cells[at], (hash >> 32 << 32) | number);
+}
+
+static bool table_grow(void)
+{
+    uint64_t cells = table ? (table->mask + 1) * 2 : FIRST_CELLS;
+    struct table *larger = arena_take(TM_SLAB_OTHER, sizeof(struct table) + cells * sizeof(uint64_t));
+    if (!larger)
+        return false;
+    larger->mask = cells - 1;
+    for (uint64_t i = 0; table && i <= table->mask; i++)
+        if (table->cells[i] != 0)
+            table_put(larger, site_at((uint32_t)table->cells[i])->hash, (uint32_t)table->cells[i]);
+    state_publish(table, larger);
+    return true;
+}
+
+static bool open_segment(void)
+{
+    if (segment_count == TM_SEGMENT_COUNT)
+        return false;
+    struct tm_slab *slab = arena_take_segment();
+    if (!slab)
+        return false;
+    state_publish(tm_state.segments, segments);
+    state_publish(segments[segment_count].sites, (struct tm_site *)slab);
+    segment_count++;
+    unit_used = TM_SLAB_HEADER / TM_SITE_UNIT;
+    return true;
+}
+
+/* Room for a site of NFRAME frames: its number, or 0. */
+static uint32_t take_number(uint32_t nframe)
+{
+    uint32_t units = (uint32_t)((sizeof(struct tm_site) + (size_t)nframe * 8 + TM_SITE_UNIT - 1) / TM_SITE_UNIT);
+    if ((segment_count == 0 || unit_used + units > UNITS_PER_SEGMENT) && !open_segment())
+        return 0;
+    uint32_t number = (segment_count - 1) << TM_SEGMENT_SHIFT | unit_used;
+    unit_used += units;
+    struct tm_slab *slab = (struct tm_slab *)segments[segment_count - 1].sites;
+    state_publish(slab->used, (uint64_t)unit_used * TM_SITE_UNIT - TM_SLAB_HEADER);
+    return number;
+}
+
+static uint32_t make(uint64_t hash, uint32_t domain, uint32_t size_high, const struct traceback *traceback)
+{
+    if ((!table || cells_used * 2 > table->mask) && !table_grow() && (!table || cells_used == table->mask))
+        return 0;
+    uint32_t number = take_number(traceback->nframe);
+    if (number == 0)
+        return 0;
+    struct tm_site *site = site_at(number);
+    site->hash = hash;
+    site->domain = domain;
+    site->nframe = traceback->nframe;
+    site->flags = flags_of(traceback);
+    site->size_high = size_high;
+    site->unloads = state_load(tm_state.unloads);
+    for (uint32_t i = 0; i < traceback->nframe; i++)
+        site->frames[i] = (uintptr_t)traceback->frames[i];
+    table_put(table, hash, number);
+    cells_used++;
+    state_publish(tm_state.site_count, tm_state.site_count + 1);
+    return number;
+}
+
+static uint32_t find_or_make(uint64_t hash, uint32_t domain, uint32_t size_high, const struct traceback *traceback)
+{
+    state_acquire(&site_lock);
+    uint32_t number = find(table, hash, domain, size_high, traceback);
+    if (number == 0)
+        number = make(hash, domain, size_high, traceback);
+    lock_release(&site_lock);
+    return number;
+}
+
+uint32_t site_intern(uint32_t domain, uint32_t size_high, const struct traceback *traceback)
+{
+    uint64_t hash = hash_frames(domain, size_high, traceback);
+    uint32_t number = find(state_load(table), hash, domain, size_high, traceback);
+    return state_likely(number != 0) ? number : find_or_make(hash, domain, size_high, traceback);
+}
+
+static bool has_frame_in(const struct tm_site *site, uintptr_t start, uintptr_t end)
+{
+    for (uint32_t i = 0; i < site->nframe; i++)
+        if (site->frames[i] - 1 >= start && site->frames[i] - 1 < end)
+            return true;
+    return false;
+}
+
+void site_retire_range(uintptr_t start, uintptr_t end)
+{
+    state_acquire(&site_lock);
+    for (uint64_t i = 0; table && i <= table->mask; i++) {
+        struct tm_site *site = table->cells[i] ? site_at((uint32_t)table->cells[i]) : NULL;
+        if (site && has_frame_in(site, start, end))
+            state_publish(site->flags, site->flags | SITE_RETIRED);
+    }
+    lock_release(&site_lock);
+}
+
+void site_quiesce(void)
+{
+    lock_acquire(&site_lock);
+    lock_release(&site_lock);
+}
+
+void site_reset_lock(void)
+{
+    atomic_store(&site_lock.word, 0);
+}

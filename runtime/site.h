@@ -1,0 +1,33 @@
+/* site.h: sites, the interned (domain, traceback) records that entries name by a number.
+
+   A site is made once and never changes or goes away; looking up a known one takes no lock. Thread safe. */
+
+#ifndef TM_SITE_H
+#define TM_SITE_H
+
+#include "layout.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* A traceback as the program has it in hand: return addresses, most recent call first. */
+struct traceback {
+    uint32_t nframe;
+    bool cut; /* the walk ended before the outermost frame */
+    void **frames;
+};
+
+/* The number of the site, made if it is new. SIZE_HIGH: the bits of the block's size above TM_SIZE_BITS.
+   0 when there is no memory for it or no number left. */
+uint32_t site_intern(uint32_t domain, uint32_t size_high, const struct traceback *traceback);
+
+/* The site of a number that site_intern gave. */
+const struct tm_site *site_get(uint32_t number);
+
+/* No site made so far that has a frame in [START, END) is found again: another module's code may come there. */
+void site_retire_range(uintptr_t start, uintptr_t end);
+
+void site_quiesce(void);
+void site_reset_lock(void);
+
+#endif

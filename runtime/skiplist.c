@@ -1,0 +1,269 @@
+/* skiplist.c: nodes in the order of (domain, key).
+
+   Locks, in the order in which they are taken: a page's cell, then order_lock. The other way round only for
+   cells of pages that have a node: whoever holds such a cell never asks for order_lock.
+   Links are made bottom up and unmade top down, each by one store, under order_lock. */
+
+#include "skiplist.h"
+
+#include "directory.h"
+#include "node.h"
+#include "state.h"
+
+#include <stddef.h>
+
+#define SWEEP_AT_LEAST 4096
+
+static struct lock order_lock;
+static struct tm_node head = {.height = TM_LEVELS};
+static struct tm_level head_tower[TM_LEVELS - 1];
+static uint64_t made_since_sweep;                  /* by order_lock */
+static uint64_t random_state = 88172645463325252u; /* by order_lock */
+
+void skiplist_init(void)
+{
+    head.tower = head_tower;
+    state_publish(tm_state.head, &head);
+}
+
+static struct tm_node **link_of(struct tm_node *node, unsigned level)
+{
+    return level == 0 ? &node->next : &node->tower[level - 1].next;
+}
+
+/* One in four nodes reaches the next level. */
+static unsigned random_height(void)
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    unsigned height = 1 + (unsigned)__builtin_ctzll(random_state | UINT64_C(1) << 62) / 2;
+    return height < TM_LEVELS ? height : TM_LEVELS;
+}
+
+static bool is_before(const struct tm_node *node, uint32_t domain, uint64_t key)
+{
+    return node->domain < domain || (node->domain == domain && node->key < key);
+}
+
+/* The node of (domain, key) or NULL; BEFORE receives the last node before it at every level. */
+static struct tm_node *search(uint32_t domain, uint64_t key, struct tm_node *before[TM_LEVELS])
+{
+    struct tm_node *at = &head;
+    for (unsigned level = TM_LEVELS; level-- > 0;) {
+        struct tm_node *next = *link_of(at, level);
+        while (next && is_before(next, domain, key)) {
+            at = next;
+            next = *link_of(at, level);
+        }
+        before[level] = at;
+    }
+    struct tm_node *found = at->next;
+    return found && found->domain == domain && found->key == key ? found : NULL;
+}
+
+static bool uses_directory(uint32_t domain, uintptr_t address)
+{
+    return domain == 0 && (address & TM_PHASE_MASK) == 0 && (uint64_t)address >> DIRECTORY_BITS == 0;
+}
+
+static void unlink_node(struct tm_node *node, struct tm_node *before[TM_LEVELS])
+{
+    for (unsigned level = node->height; level-- > 0;)
+        state_publish(*link_of(before[level], level), *link_of(node, level));
+    tm_state.node_count--;
+    node_destroy(node);
+}
+
+/* Unlinks NODE if it has no blocks and nobody holds its page. */
+static bool reclaim(struct tm_node *node, struct tm_node *before[TM_LEVELS])
+{
+    if (state_peek(node->live) != 0)
+        return false;
+    if (!uses_directory(node->domain, (uintptr_t)node->key)) {
+        unlink_node(node, before);
+        return true;
+    }
+    directory_cell *cell = directory_find((uintptr_t)node->key);
+    struct tm_node *held;
+    if (!directory_try_lock(cell, &held))
+        return false;
+    bool empty = node->live == 0;
+    if (empty)
+        unlink_node(node, before);
+    directory_unlock(cell, empty ? NULL : node);
+    return empty;
+}
+
+/* Empty nodes stay for the next block of their page, until as many nodes were made as there are in use. */
+static void sweep(void)
+{
+    struct tm_node *before[TM_LEVELS];
+    for (unsigned level = 0; level < TM_LEVELS; level++)
+        before[level] = &head;
+    struct tm_node *next;
+    for (struct tm_node *node = head.next; node; node = next) {
+        next = node->next;
+        if (!reclaim(node, before))
+            for (unsigned level = 0; level < node->height; level++)
+                before[level] = node;
+    }
+    made_since_sweep = 0;
+}
+
+/* Makes and links the node of (domain, key), which has none. */
+static struct tm_node *link_new(uint32_t domain, uint64_t key)
+{
+    if (made_since_sweep >= SWEEP_AT_LEAST && made_since_sweep >= tm_state.node_count / 2)
+        sweep();
+    struct tm_node *before[TM_LEVELS];
+    search(domain, key, before);
+    struct tm_node *node = node_create(domain, key, random_height());
+    if (!node)
+        return NULL;
+    for (unsigned level = 0; level < node->height; level++)
+        *link_of(node, level) = *link_of(before[level], level);
+    for (unsigned level = 0; level < node->height; level++)
+        state_publish(*link_of(before[level], level), node);
+    made_since_sweep++;
+    tm_state.node_count++;
+    return node;
+}
+
+/* Under the node's lock. */
+static enum skiplist_result put_in(struct tm_node *node, uintptr_t address, uint64_t entry, uint64_t *old)
+{
+    int slot = node_find(node, node_offset(address));
+    if (slot >= 0) {
+        *old = *node_entry(node, slot);
+        state_publish(*node_entry(node, slot), entry);
+        return SKIPLIST_DONE;
+    }
+    return node_put(node, node_offset(address), entry) ? SKIPLIST_DONE : SKIPLIST_NO_MEMORY;
+}
+
+/* Under the lock of a page without a node. Asks once more whether we trace: skiplist_clear holds order_lock
+   and would not find this node. */
+static enum skiplist_result make_page_node(uintptr_t address, struct tm_node **node)
+{
+    lock_acquire(&order_lock);
+    bool tracing = state_is_tracing();
+    *node = tracing ? link_new(0, node_key(address)) : NULL;
+    lock_release(&order_lock);
+    if (*node)
+        return SKIPLIST_DONE;
+    return tracing ? SKIPLIST_NO_MEMORY : SKIPLIST_OFF;
+}
+
+static enum skiplist_result put_by_page(uintptr_t address, uint64_t entry, uint64_t *old)
+{
+    directory_cell *cell = directory_make(address);
+    if (!cell)
+        return SKIPLIST_NO_MEMORY;
+    struct tm_node *node = directory_lock(cell);
+    enum skiplist_result result = state_is_tracing() ? SKIPLIST_DONE : SKIPLIST_OFF;
+    if (result == SKIPLIST_DONE && !node)
+        result = make_page_node(address, &node);
+    if (result == SKIPLIST_DONE)
+        result = put_in(node, address, entry, old);
+    directory_unlock(cell, node);
+    return result;
+}
+
+static enum skiplist_result put_by_search(uint32_t domain, uintptr_t address, uint64_t entry, uint64_t *old)
+{
+    struct tm_node *before[TM_LEVELS];
+    enum skiplist_result result = SKIPLIST_OFF;
+    state_acquire(&order_lock);
+    if (state_is_tracing()) {
+        struct tm_node *node = search(domain, node_key(address), before);
+        if (!node)
+            node = link_new(domain, node_key(address));
+        result = node ? put_in(node, address, entry, old) : SKIPLIST_NO_MEMORY;
+    }
+    lock_release(&order_lock);
+    return result;
+}
+
+enum skiplist_result skiplist_put(uint32_t domain, uintptr_t address, uint64_t entry, uint64_t *old)
+{
+    *old = 0;
+    if (state_likely(uses_directory(domain, address)))
+        return put_by_page(address, entry, old);
+    return put_by_search(domain, address, entry, old);
+}
+
+static uint64_t look(struct tm_node *node, uintptr_t address, bool take)
+{
+    int slot = node ? node_find(node, node_offset(address)) : -1;
+    if (slot < 0)
+        return 0;
+    return take ? node_take(node, slot) : *node_entry(node, slot);
+}
+
+static uint64_t look_by_page(uintptr_t address, bool take)
+{
+    directory_cell *cell = directory_find(address);
+    if (!cell)
+        return 0;
+    struct tm_node *node = directory_lock(cell);
+    uint64_t entry = look(node, address, take);
+    directory_unlock(cell, node);
+    return entry;
+}
+
+static uint64_t look_by_search(uint32_t domain, uintptr_t address, bool take)
+{
+    struct tm_node *before[TM_LEVELS];
+    state_acquire(&order_lock);
+    uint64_t entry = look(search(domain, node_key(address), before), address, take);
+    lock_release(&order_lock);
+    return entry;
+}
+
+uint64_t skiplist_take(uint32_t domain, uintptr_t address)
+{
+    return state_likely(uses_directory(domain, address)) ? look_by_page(address, true)
+                                                         : look_by_search(domain, address, true);
+}
+
+uint64_t skiplist_get(uint32_t domain, uintptr_t address)
+{
+    return uses_directory(domain, address) ? look_by_page(address, false) : look_by_search(domain, address, false);
+}
+
+static void clear_node(struct tm_node *node, void (*dropped)(uint64_t entry))
+{
+    for (int slot = node_next(node, 0); slot >= 0; slot = node_next(node, slot + 1))
+        dropped(node_take(node, slot));
+}
+
+void skiplist_clear(void (*dropped)(uint64_t entry))
+{
+    state_acquire(&order_lock);
+    for (struct tm_node *node = head.next; node; node = node->next) {
+        if (!uses_directory(node->domain, (uintptr_t)node->key)) {
+            clear_node(node, dropped);
+            continue;
+        }
+        directory_cell *cell = directory_find((uintptr_t)node->key);
+        directory_lock_within(cell);
+        clear_node(node, dropped);
+        directory_unlock(cell, node);
+    }
+    sweep();
+    lock_release(&order_lock);
+}
+
+void skiplist_quiesce(void)
+{
+    directory_quiesce();
+    lock_acquire(&order_lock);
+    lock_release(&order_lock);
+}
+
+void skiplist_reset_locks(void)
+{
+    directory_reset_locks();
+    atomic_store(&order_lock.word, 0);
+}

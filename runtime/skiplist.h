@@ -1,0 +1,39 @@
+/* skiplist.h: the live blocks by (domain, address).
+
+   Thread safe. Blocks of domain 0 at malloc's alignment are found through the directory under their page's
+   lock; all others under the skiplist's own. */
+
+#ifndef TM_SKIPLIST_H
+#define TM_SKIPLIST_H
+
+#include "layout.h"
+
+#include <stdbool.h>
+
+/* Once, before any other call. */
+void skiplist_init(void);
+
+enum skiplist_result {
+    SKIPLIST_DONE,
+    SKIPLIST_OFF,       /* not tracing: nothing was changed */
+    SKIPLIST_NO_MEMORY, /* nothing was changed */
+};
+
+/* Puts ENTRY (its site is not 0) at the address. OLD receives the entry that was there, 0 if none. */
+enum skiplist_result skiplist_put(uint32_t domain, uintptr_t address, uint64_t entry, uint64_t *old);
+
+/* Removes and returns the entry at the address, 0 if there is none. */
+uint64_t skiplist_take(uint32_t domain, uintptr_t address);
+
+/* The entry at the address, 0 if there is none. */
+uint64_t skiplist_get(uint32_t domain, uintptr_t address);
+
+/* Removes every block and calls DROPPED with each one's entry. Blocks put meanwhile by other threads stay
+   unless tracing is off. */
+void skiplist_clear(void (*dropped)(uint64_t entry));
+
+/* With the mode at FORKING: returns once no thread is inside. `_reset_locks` is the child's. */
+void skiplist_quiesce(void);
+void skiplist_reset_locks(void);
+
+#endif

@@ -1,0 +1,44 @@
+/* state.c: the state, and the exported read-only symbol through which a debugger finds it. */
+
+#include "state.h"
+
+#include <stddef.h>
+
+struct tm_state tm_state = {.frame_limit = 1};
+
+_Thread_local bool state_is_forking;
+
+void state_wait_for_fork(void)
+{
+    for (unsigned turn = 0; state_load(tm_state.mode) & TM_MODE_FORKING; turn++)
+        lock_pause(turn);
+}
+
+void state_acquire(struct lock *lock)
+{
+    lock_acquire(lock);
+    while (!state_may_change()) {
+        lock_release(lock);
+        state_wait_for_fork();
+        lock_acquire(lock);
+    }
+}
+
+__attribute__((visibility("default"), used)) const struct tm_layout tm_layout = {
+    .magic = TM_LAYOUT_MAGIC,
+    .byte_order = TM_BYTE_ORDER,
+    .abi_major = TM_ABI_MAJOR,
+    .abi_minor = TM_ABI_MINOR,
+    .pointer_size = sizeof(void *),
+    .layout_size = sizeof(struct tm_layout),
+    .state_size = sizeof(struct tm_state),
+    .self = &tm_layout,
+    .state = &tm_state,
+};
+
+_Static_assert(sizeof(TM_LAYOUT_MAGIC) == 17, "the magic is 16 bytes and a terminator");
+_Static_assert(sizeof(struct tm_slab) == TM_SLAB_HEADER, "a slab's header has its fixed size");
+_Static_assert(sizeof(struct tm_node) == 128, "a node is two cache lines");
+_Static_assert(sizeof(struct tm_lane) == 128, "a lane has cache lines of its own");
+_Static_assert(offsetof(struct tm_node, key) == 8 * TM_NODE_INLINE, "a node starts with its entries");
+_Static_assert(sizeof(struct tm_site) % 8 == 0, "frames follow a site without a gap");

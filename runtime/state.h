@@ -1,0 +1,44 @@
+/* state.h: the runtime's one piece of shared state, and the few questions that every layer asks of it. */
+
+#ifndef TM_STATE_H
+#define TM_STATE_H
+
+#include "layout.h"
+#include "lock.h"
+
+#include <stdbool.h>
+
+extern struct tm_state tm_state;
+
+/* Reads and writes of shared fields are atomic builtins on layout.h's plain types: a debugger's view of the
+   struct then needs no knowledge of C's atomics. */
+#define state_load(field) __atomic_load_n(&(field), __ATOMIC_ACQUIRE)
+#define state_peek(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
+#define state_publish(field, value) __atomic_store_n(&(field), (value), __ATOMIC_RELEASE)
+#define state_add(field, value) __atomic_add_fetch(&(field), (value), __ATOMIC_RELAXED)
+
+#define state_likely(condition) __builtin_expect(!!(condition), 1)
+#define state_unlikely(condition) __builtin_expect(!!(condition), 0)
+
+static inline bool state_is_tracing(void)
+{
+    return state_peek(tm_state.mode) & TM_MODE_TRACING;
+}
+
+/* Set in the thread that forks, from its prepare to its parent or child handler. */
+extern _Thread_local bool state_is_forking __attribute__((tls_model("initial-exec")));
+
+/* Asked while holding the lock of what is to be changed: false during another thread's fork. Then release,
+   state_wait_for_fork, and try again, so that a child never inherits a lock or half a change. The order
+   against the forking thread needs sequential consistency: it sets the mode, then looks at the locks. */
+static inline bool state_may_change(void)
+{
+    return state_likely(!(__atomic_load_n(&tm_state.mode, __ATOMIC_SEQ_CST) & TM_MODE_FORKING)) || state_is_forking;
+}
+
+void state_wait_for_fork(void);
+
+/* Acquires an outermost lock; waits while another thread forks. */
+void state_acquire(struct lock *lock);
+
+#endif

@@ -1,0 +1,76 @@
+/* trace.c: packs size and site into an entry, keeps the counters in step with the skiplist. */
+
+#include "trace.h"
+
+#include "counters.h"
+#include "skiplist.h"
+#include "state.h"
+
+#define SIZE_MASK ((UINT64_C(1) << TM_SIZE_BITS) - 1)
+
+static uint32_t entry_site(uint64_t entry)
+{
+    return (uint32_t)(entry >> TM_SIZE_BITS);
+}
+
+static int64_t entry_size(uint64_t entry)
+{
+    return (int64_t)((uint64_t)site_get(entry_site(entry))->size_high << TM_SIZE_BITS | (entry & SIZE_MASK));
+}
+
+static enum trace_result put(uint32_t domain, uintptr_t address, uint64_t entry)
+{
+    uint64_t old;
+    switch (skiplist_put(domain, address, entry, &old)) {
+    case SKIPLIST_DONE:
+        counters_add(entry_size(entry) - (old ? entry_size(old) : 0));
+        return TRACE_DONE;
+    case SKIPLIST_OFF:
+        return TRACE_OFF;
+    default:
+        state_add(tm_state.lost, 1);
+        return TRACE_LOST;
+    }
+}
+
+enum trace_result trace_add(uint32_t domain, uintptr_t address, size_t size, const struct traceback *traceback)
+{
+    uint32_t site = site_intern(domain, (uint32_t)((uint64_t)size >> TM_SIZE_BITS), traceback);
+    if (site == 0) {
+        trace_remove(domain, address);
+        state_add(tm_state.lost, 1);
+        return TRACE_LOST;
+    }
+    return put(domain, address, (uint64_t)site << TM_SIZE_BITS | ((uint64_t)size & SIZE_MASK));
+}
+
+uint64_t trace_remove(uint32_t domain, uintptr_t address)
+{
+    uint64_t entry = skiplist_take(domain, address);
+    if (entry)
+        counters_add(-entry_size(entry));
+    return entry;
+}
+
+void trace_restore(uint32_t domain, uintptr_t address, uint64_t removed)
+{
+    if (removed)
+        put(domain, address, removed);
+}
+
+const struct tm_site *trace_site(uint32_t domain, uintptr_t address)
+{
+    uint64_t entry = skiplist_get(domain, address);
+    return entry ? site_get(entry_site(entry)) : NULL;
+}
+
+static void drop(uint64_t entry)
+{
+    counters_add(-entry_size(entry));
+}
+
+void trace_clear(void)
+{
+    skiplist_clear(drop);
+    counters_reset_peak();
+}
