@@ -3,8 +3,8 @@
 #define _GNU_SOURCE
 #include "tracemalloc.h"
 
-#include "counters.h"
 #include "fork.h"
+#include "lane.h"
 #include "record.h"
 #include "skiplist.h"
 #include "state.h"
@@ -21,11 +21,10 @@ static struct lock api_lock; /* start and stop, one at a time */
 static bool prepare(void)
 {
     static bool prepared;
-    const char *reason;
     if (prepared)
         return true;
     skiplist_init();
-    prepared = capture_init(&reason) && fork_init();
+    prepared = capture_init() && fork_init();
     return prepared;
 }
 
@@ -46,7 +45,7 @@ static int start(uint32_t nframe)
     }
     tm_state.frame_limit = nframe;
     tm_state.started = now();
-    counters_reset_peak();
+    lane_reset_peak();
     __atomic_fetch_or(&tm_state.mode, TM_MODE_TRACING, __ATOMIC_SEQ_CST);
     return 0;
 }
@@ -87,7 +86,7 @@ TM_API void tm_clear_traces(void)
 
 TM_API void tm_reset_peak(void)
 {
-    counters_reset_peak();
+    lane_reset_peak();
 }
 
 TM_API int tm_is_tracing(void)
@@ -104,7 +103,7 @@ TM_API void tm_get_traced_memory(size_t *current, size_t *peak)
 {
     *current = *peak = 0;
     if (state_is_tracing())
-        counters_read(current, peak);
+        lane_read(current, peak);
 }
 
 TM_API size_t tm_get_tracemalloc_memory(void)
@@ -142,7 +141,7 @@ TM_API int tm_untrack(unsigned domain, uintptr_t ptr)
     if (!state_is_tracing())
         return -2;
     int error = errno;
-    trace_remove(domain, ptr);
+    record_remove(domain, ptr);
     errno = error;
     return 0;
 }

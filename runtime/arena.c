@@ -25,7 +25,7 @@ static struct lock arena_lock;
 static struct tm_slab *newest[KINDS];                                 /* by arena_lock */
 static struct free_piece *free_pieces[KINDS][ARENA_GIVE_MAX / 8 + 1]; /* by arena_lock */
 
-static struct tm_slab *map_slab(enum tm_slab_kind kind, size_t size)
+static struct tm_slab *map_slab(enum tm_slab_kind kind, size_t size, uint64_t number)
 {
     struct tm_slab *slab = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (slab == MAP_FAILED)
@@ -33,6 +33,7 @@ static struct tm_slab *map_slab(enum tm_slab_kind kind, size_t size)
     slab->magic = TM_SLAB_MAGIC;
     slab->kind = kind;
     slab->size = size;
+    slab->number = number;
     slab->next = tm_state.slabs;
     state_publish(tm_state.slabs, slab);
     state_add(tm_state.arena_bytes, size);
@@ -53,9 +54,9 @@ static struct tm_slab *slab_with_room(enum tm_slab_kind kind, size_t size)
     if (next > LARGEST_SLAB)
         next = LARGEST_SLAB;
     size_t needed = (size + TM_SLAB_HEADER + PAGE - 1) & ~(PAGE - 1);
-    struct tm_slab *larger = map_slab(kind, needed > next ? needed : next);
+    struct tm_slab *larger = map_slab(kind, needed > next ? needed : next, 0);
     if (!larger && needed < next)
-        larger = map_slab(kind, needed);
+        larger = map_slab(kind, needed, 0);
     /* A slab made for one large piece does not end the use of the current one. */
     if (larger && slab_room(larger) - size >= slab_room(slab))
         newest[kind] = larger;
@@ -106,10 +107,10 @@ void arena_give(enum tm_slab_kind kind, void *memory, size_t size)
     lock_release(&arena_lock);
 }
 
-struct tm_slab *arena_take_segment(void)
+struct tm_slab *arena_take_segment(uint64_t number)
 {
     lock_acquire(&arena_lock);
-    struct tm_slab *slab = map_slab(TM_SLAB_SITE, SEGMENT_SIZE);
+    struct tm_slab *slab = map_slab(TM_SLAB_SITE, SEGMENT_SIZE, number);
     lock_release(&arena_lock);
     return slab;
 }

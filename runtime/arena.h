@@ -18,8 +18,9 @@ void *arena_take(enum tm_slab_kind kind, size_t size);
 #define ARENA_GIVE_MAX 1024
 void arena_give(enum tm_slab_kind kind, void *memory, size_t size);
 
-/* A segment for sites: a whole slab of kind SITE, header included. NULL when the kernel gives no memory. */
-struct tm_slab *arena_take_segment(void);
+/* The NUMBERth segment for sites: a whole slab of kind SITE, header included. NULL when the kernel gives no
+   memory. */
+struct tm_slab *arena_take_segment(uint64_t number);
 
 /* Around fork: nobody is inside between the two; `_reset` is the child's. */
 void arena_quiesce(void);

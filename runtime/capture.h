@@ -14,16 +14,13 @@ struct call_point {
 #define CAPTURE_CALLER() ((struct call_point){__builtin_return_address(0), __builtin_frame_address(0)})
 
 /* Makes the walk ready; may call malloc and the dynamic loader, so it is called while the thread is marked
-   busy and before tracing starts. False and a sentence in REASON when there can be no walk. */
-bool capture_init(const char **reason);
+   busy and before tracing starts. False when there can be no walk. */
+bool capture_init(void);
 
-/* Room for frames between the walk and the program, which are dropped again. */
-#define CAPTURE_SPARE 9
-
-/* Fills TRACEBACK, whose `frames` has room for LIMIT + CAPTURE_SPARE, with the LIMIT most recent callers of the
-   library, most recent first.
-   Takes no lock of the library, calls no malloc, keeps errno. Thread safe. */
-void capture_walk(struct call_point caller, uint32_t limit, struct traceback *traceback);
+/* Fills TRACEBACK with up to LIMIT callers of the library, most recent first. The frames lie in LANE's walk,
+   which the caller has claimed, and stay until the lane's next walk. False for want of memory.
+   Takes no lock of the library that it keeps, calls no malloc, keeps errno. */
+bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit, struct traceback *traceback);
 
 /* Forgets what was learned of code in [START, END), which was unloaded. */
 void capture_forget_range(uintptr_t start, uintptr_t end);

@@ -7,14 +7,13 @@
 #define _GNU_SOURCE
 #include "capture.h"
 
+#include "arena.h"
 #include "lock.h"
 #include "state.h"
 
 #define UNW_LOCAL_ONLY
 #include <dlfcn.h>
-#include <errno.h>
 #include <libunwind.h>
-#include <string.h>
 #include <ucontext.h>
 
 #define TEXT(name) TEXT_OF(name)
@@ -29,6 +28,14 @@ static struct {
     unw_addr_space_t *space;
 } lib;
 
+/* Frames of ours and of libunwind between the program's and the walk. */
+#define SPARE 9
+
+struct walk {
+    uint32_t room;
+    void *frames[];
+};
+
 static bool anything_unloaded;  /* atomic; rises once */
 static uint32_t threads_inside; /* atomic: in libunwind, whose locks a forked child would inherit */
 
@@ -38,13 +45,12 @@ static bool find(void *handle, const char *name, void **function)
     return *function != NULL;
 }
 
-bool capture_init(const char **reason)
+bool capture_init(void)
 {
     if (lib.backtrace)
         return true;
     void *handle = dlopen(LIBUNWIND_SONAME, RTLD_NOW | RTLD_LOCAL);
     int (*set_policy)(unw_addr_space_t, unw_caching_policy_t);
-    *reason = LIBUNWIND_SONAME " cannot be loaded";
     if (!handle)
         return false;
     if (!find(handle, TEXT(UNW_OBJ(init_local)), (void **)&lib.init_local) ||
@@ -55,7 +61,6 @@ bool capture_init(const char **reason)
         !find(handle, TEXT(UNW_OBJ(local_addr_space)), (void **)&lib.space) ||
         !find(handle, "unw_backtrace", (void **)&lib.backtrace)) {
         lib.backtrace = NULL;
-        *reason = LIBUNWIND_SONAME " lacks a function of libunwind";
         return false;
     }
     set_policy(*lib.space, UNW_CACHE_PER_THREAD);
@@ -104,26 +109,46 @@ static int walk(void **frames, int room)
     return n;
 }
 
-void capture_walk(struct call_point caller, uint32_t limit, struct traceback *traceback)
+/* The lane's walk with room for LIMIT; a smaller one, from before a restart with a higher limit, is left behind. */
+static struct walk *walk_of(struct tm_lane *lane, uint32_t limit)
 {
-    void **frames = traceback->frames;
-    int room = (int)limit + CAPTURE_SPARE;
-    int error = errno;
-    int n = walk(frames, room);
-    errno = error;
+    uint32_t room = limit + SPARE;
+    if (lane->walk && lane->walk->room >= room)
+        return lane->walk;
+    lane->walk = arena_take(TM_SLAB_OTHER, sizeof(struct walk) + 8 + room * sizeof(void *));
+    if (lane->walk)
+        lane->walk->room = room;
+    return lane->walk;
+}
+
+/* Where the program's frames begin among the N walked. */
+static int skip_own(void *const *frames, int n, const void *return_address)
+{
     int first = 0;
-    while (first < n && frames[first] != caller.return_address)
+    while (first < n && frames[first] != return_address)
         first++;
+    return first;
+}
+
+bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit, struct traceback *traceback)
+{
+    struct walk *buffer = walk_of(lane, limit);
+    if (!buffer)
+        return false;
+    int n = walk(buffer->frames, (int)buffer->room);
+    int first = skip_own(buffer->frames, n, caller.return_address);
     if (first == n) {
-        frames[0] = caller.return_address;
-        traceback->nframe = 1;
+        buffer->frames[0] = caller.return_address;
+        first = 0;
+        n = 1;
         traceback->cut = true;
-        return;
+    } else {
+        traceback->cut = n - first > (int)limit || n == (int)buffer->room;
     }
-    uint32_t found = (uint32_t)(n - first);
-    traceback->cut = found > limit || n == room;
-    traceback->nframe = found < limit ? found : limit;
-    memmove(frames, frames + first, traceback->nframe * sizeof(void *));
+    traceback->frames = buffer->frames + first;
+    traceback->nframe = n - first < (int)limit ? (uint32_t)(n - first) : limit;
+    traceback->hash = site_hash_frames(traceback->frames, traceback->nframe);
+    return true;
 }
 
 void capture_forget_range(uintptr_t start, uintptr_t end)

@@ -1,5 +1,5 @@
 /* directory.c: a radix tree of three levels, 12 bits each, over the page number. A leaf is 32 KiB and covers
-   16 MiB of the program, so that the sweep over all cells that a fork needs reads little. */
+   16 MiB of the program, so that a forked child's sweep over all cells reads little. */
 
 #include "directory.h"
 
@@ -86,39 +86,17 @@ void directory_unlock(directory_cell *cell, struct tm_node *node)
     __atomic_store_n(cell, (uintptr_t)node, __ATOMIC_RELEASE);
 }
 
-static void visit_cells(void (*visit)(directory_cell *cell))
+static void reset_leaf(struct leaf *leaf)
 {
-    for (unsigned i = 0; i < LEVEL_CELLS; i++) {
-        struct branch *branch = state_load(root[i]);
-        for (unsigned j = 0; branch && j < LEVEL_CELLS; j++) {
-            struct leaf *leaf = state_load(branch->leaves[j]);
-            for (unsigned k = 0; leaf && k < LEVEL_CELLS; k++)
-                visit(&leaf->cells[k]);
-        }
-    }
-}
-
-static void wait_for_cell(directory_cell *cell)
-{
-    for (unsigned turn = 0; __atomic_load_n(cell, __ATOMIC_SEQ_CST) & LOCK_BIT; turn++)
-        lock_pause(turn);
-}
-
-void directory_quiesce(void)
-{
-    visit_cells(wait_for_cell);
-    lock_acquire(&grow_lock);
-    lock_release(&grow_lock);
-}
-
-static void reset_cell(directory_cell *cell)
-{
-    if (*cell & LOCK_BIT)
-        *cell &= ~LOCK_BIT;
+    for (unsigned i = 0; leaf && i < LEVEL_CELLS; i++)
+        if (leaf->cells[i] & LOCK_BIT)
+            leaf->cells[i] &= ~LOCK_BIT;
 }
 
 void directory_reset_locks(void)
 {
-    visit_cells(reset_cell);
+    for (unsigned i = 0; i < LEVEL_CELLS; i++)
+        for (unsigned j = 0; root[i] && j < LEVEL_CELLS; j++)
+            reset_leaf(root[i]->leaves[j]);
     atomic_store(&grow_lock.word, 0);
 }

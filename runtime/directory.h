@@ -31,9 +31,6 @@ bool directory_try_lock(directory_cell *cell, struct tm_node **node);
 /* Unlocks the page; NODE is its node from now on. */
 void directory_unlock(directory_cell *cell, struct tm_node *node);
 
-/* Returns once no page is locked; with the mode at FORKING none will be again before the fork is done. */
-void directory_quiesce(void);
-
 /* In a forked child: no page is locked. */
 void directory_reset_locks(void);
 

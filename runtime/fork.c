@@ -5,11 +5,12 @@
 
 #include "arena.h"
 #include "capture.h"
+#include "lane.h"
 #include "modules.h"
-#include "record.h"
 #include "site.h"
 #include "skiplist.h"
 #include "state.h"
+#include "trace.h"
 
 #include <pthread.h>
 
@@ -20,6 +21,7 @@ static void prepare(void)
     lock_acquire(&fork_lock);
     state_is_forking = true;
     __atomic_fetch_or(&tm_state.mode, TM_MODE_FORKING, __ATOMIC_SEQ_CST);
+    lane_quiesce();
     skiplist_quiesce();
     site_quiesce();
     capture_quiesce();
@@ -35,12 +37,12 @@ static void resume(void)
 
 static void resume_in_child(void)
 {
+    lane_reset_claims();
     skiplist_reset_locks();
     site_reset_lock();
     capture_reset_lock();
     arena_reset_lock();
     modules_reset_lock();
-    record_reset_lock();
     resume();
     /* Another thread of the parent was in tm_stop: that is ours to finish. */
     if (!state_is_tracing())

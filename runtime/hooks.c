@@ -208,7 +208,7 @@ HOOK void free(void *ptr)
     if (records_now() && ptr) {
         int error = errno;
         record_is_busy = true;
-        trace_remove(0, (uintptr_t)ptr);
+        record_remove(0, (uintptr_t)ptr);
         record_is_busy = false;
         errno = error;
     }
@@ -220,13 +220,13 @@ static inline void *traced_realloc(void *ptr, size_t size, struct call_point cal
 {
     int error = errno;
     record_is_busy = true;
-    uint64_t removed = ptr ? trace_remove(0, (uintptr_t)ptr) : 0;
+    uint64_t removed = ptr ? record_remove(0, (uintptr_t)ptr) : 0;
     errno = error;
     void *result = real.realloc(ptr, size);
     /* A null result for size 0 means that PTR was freed. */
     if (!result && size != 0) {
         error = errno;
-        trace_restore(0, (uintptr_t)ptr, removed);
+        record_restore(0, (uintptr_t)ptr, removed);
         errno = error;
     }
     return finish(result, size, caller);

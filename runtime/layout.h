@@ -86,7 +86,8 @@ struct tm_slab {
     uint64_t size;  /* bytes, header included */
     uint64_t used;  /* bytes of payload handed out so far */
     TM_ADDRESS(struct tm_slab, next);
-    uint64_t reserved[4];
+    uint64_t number; /* SITE: the index of its segment, so that a core without tm_state still tells; else 0 */
+    uint64_t reserved[3];
 };
 
 /* The offsets of a node's slots once it has more than TM_NODE_INLINE; replaced by a larger copy as it grows.
@@ -151,13 +152,22 @@ struct tm_module {
     char path[TM_MODULE_PATH_MAX]; /* terminated; cut at the front by "..." where it is longer */
 };
 
-/* Threads count in lanes of their own so that they do not meet; a lane may be shared.
-   current = tm_state.current + sum of change. peak: see tm_state. All by atomic adds. */
+enum tm_claim {
+    TM_CLAIM_FREE = 0,
+    TM_CLAIM_TAKEN = 1,  /* a thread is inside: it records or forgets a block */
+    TM_CLAIM_PAUSED = 2, /* a thread is inside and waits for a fork to end */
+};
+
+/* Threads count in lanes so that they do not meet: a lane belongs to the thread that claimed it.
+   current = tm_state.current + sum of change. peak: see tm_state. */
 #define TM_LANES 64
 struct tm_lane {
-    int64_t change; /* bytes since this lane last told tm_state.current */
-    int64_t high;   /* the most that change has been since then, 0 or more */
-    uint64_t reserved[14];
+    int64_t change;   /* bytes since this lane last told tm_state.current; by claim */
+    int64_t high;     /* the most that change has been since then, 0 or more; by claim */
+    uint32_t claimed; /* enum tm_claim */
+    uint32_t reserved;
+    TM_ADDRESS(struct walk, walk); /* the writer's: the last stack walk; by claim */
+    uint64_t padding[12];
 };
 
 enum tm_mode {
@@ -184,8 +194,8 @@ struct tm_state {
     uint64_t node_count;
     uint64_t unloads_lost; /* modules that the table had no room for */
     uint64_t started;      /* CLOCK_REALTIME of the last tm_start, nanoseconds; 0: never */
-    uint64_t reserved[8];
-    struct tm_lane lanes[TM_LANES];
+    uint64_t reserved[18];
+    struct tm_lane lanes[TM_LANES]; /* at a multiple of 128 */
 };
 
 struct tm_segment {

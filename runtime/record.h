@@ -1,6 +1,6 @@
-/* record.h: from a call into the library to a recorded block: guards, walks the stack, adds the trace.
+/* record.h: from a call into the library to a recorded block, and to a forgotten one.
 
-   Everything here keeps errno and may be called in any state of the library. */
+   Safe in any state of the library. May change errno; the entry points keep the program's. */
 
 #ifndef TM_RECORD_H
 #define TM_RECORD_H
@@ -15,7 +15,8 @@ extern _Thread_local bool record_is_busy __attribute__((tls_model("initial-exec"
 /* Records the block with the traceback of CALLER. Precondition: the thread is busy. */
 enum trace_result record_block(uint32_t domain, uintptr_t address, size_t size, struct call_point caller);
 
-/* In a forked child. */
-void record_reset_lock(void);
+/* As trace_remove and trace_restore, in a lane of the thread. */
+uint64_t record_remove(uint32_t domain, uintptr_t address);
+void record_restore(uint32_t domain, uintptr_t address, uint64_t removed);
 
 #endif

@@ -15,7 +15,11 @@ struct traceback {
     uint32_t nframe;
     bool cut; /* the walk ended before the outermost frame */
     void **frames;
+    uint64_t hash; /* of the frames: any function of them that the stack walk prefers, always the same one */
 };
+
+/* A hash of frames for a stack walk that has no cheaper one. */
+uint64_t site_hash_frames(void *const *frames, uint32_t nframe);
 
 /* The number of the site, made if it is new. SIZE_HIGH: the bits of the block's size above TM_SIZE_BITS.
    0 when there is no memory for it or no number left. */

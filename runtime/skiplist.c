@@ -232,23 +232,23 @@ uint64_t skiplist_get(uint32_t domain, uintptr_t address)
     return uses_directory(domain, address) ? look_by_page(address, false) : look_by_search(domain, address, false);
 }
 
-static void clear_node(struct tm_node *node, void (*dropped)(uint64_t entry))
+static void clear_node(struct tm_node *node, void (*dropped)(void *argument, uint64_t entry), void *argument)
 {
     for (int slot = node_next(node, 0); slot >= 0; slot = node_next(node, slot + 1))
-        dropped(node_take(node, slot));
+        dropped(argument, node_take(node, slot));
 }
 
-void skiplist_clear(void (*dropped)(uint64_t entry))
+void skiplist_clear(void (*dropped)(void *argument, uint64_t entry), void *argument)
 {
     state_acquire(&order_lock);
     for (struct tm_node *node = head.next; node; node = node->next) {
         if (!uses_directory(node->domain, (uintptr_t)node->key)) {
-            clear_node(node, dropped);
+            clear_node(node, dropped, argument);
             continue;
         }
         directory_cell *cell = directory_find((uintptr_t)node->key);
         directory_lock_within(cell);
-        clear_node(node, dropped);
+        clear_node(node, dropped, argument);
         directory_unlock(cell, node);
     }
     sweep();
@@ -257,7 +257,6 @@ void skiplist_clear(void (*dropped)(uint64_t entry))
 
 void skiplist_quiesce(void)
 {
-    directory_quiesce();
     lock_acquire(&order_lock);
     lock_release(&order_lock);
 }

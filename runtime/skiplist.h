@@ -28,11 +28,11 @@ uint64_t skiplist_take(uint32_t domain, uintptr_t address);
 /* The entry at the address, 0 if there is none. */
 uint64_t skiplist_get(uint32_t domain, uintptr_t address);
 
-/* Removes every block and calls DROPPED with each one's entry. Blocks put meanwhile by other threads stay
+/* Removes every block and calls DROPPED with ARGUMENT and each one's entry. Blocks put meanwhile by other threads stay
    unless tracing is off. */
-void skiplist_clear(void (*dropped)(uint64_t entry));
+void skiplist_clear(void (*dropped)(void *argument, uint64_t entry), void *argument);
 
-/* With the mode at FORKING: returns once no thread is inside. `_reset_locks` is the child's. */
+/* With the mode at FORKING and all lanes quiet: returns once no thread is inside. `_reset_locks` is the child's. */
 void skiplist_quiesce(void);
 void skiplist_reset_locks(void);
 

@@ -4,14 +4,19 @@
 
 #include <stddef.h>
 
-struct tm_state tm_state = {.frame_limit = 1};
+_Alignas(128) struct tm_state tm_state = {.frame_limit = 1};
 
 _Thread_local bool state_is_forking;
+_Thread_local uint32_t *state_claim;
 
 void state_wait_for_fork(void)
 {
+    if (state_claim)
+        state_publish(*state_claim, TM_CLAIM_PAUSED);
     for (unsigned turn = 0; state_load(tm_state.mode) & TM_MODE_FORKING; turn++)
         lock_pause(turn);
+    if (state_claim)
+        __atomic_store_n(state_claim, TM_CLAIM_TAKEN, __ATOMIC_SEQ_CST);
 }
 
 void state_acquire(struct lock *lock)
@@ -41,4 +46,5 @@ _Static_assert(sizeof(struct tm_slab) == TM_SLAB_HEADER, "a slab's header has it
 _Static_assert(sizeof(struct tm_node) == 128, "a node is two cache lines");
 _Static_assert(sizeof(struct tm_lane) == 128, "a lane has cache lines of its own");
 _Static_assert(offsetof(struct tm_node, key) == 8 * TM_NODE_INLINE, "a node starts with its entries");
+_Static_assert(offsetof(struct tm_state, lanes) % 128 == 0, "lanes share no cache line with anything");
 _Static_assert(sizeof(struct tm_site) % 8 == 0, "frames follow a site without a gap");

@@ -28,6 +28,9 @@ static inline bool state_is_tracing(void)
 /* Set in the thread that forks, from its prepare to its parent or child handler. */
 extern _Thread_local bool state_is_forking __attribute__((tls_model("initial-exec")));
 
+/* The claim word of the lane that the thread holds, NULL if none: a wait for a fork shows in it. */
+extern _Thread_local uint32_t *state_claim __attribute__((tls_model("initial-exec")));
+
 /* Asked while holding the lock of what is to be changed: false during another thread's fork. Then release,
    state_wait_for_fork, and try again, so that a child never inherits a lock or half a change. The order
    against the forking thread needs sequential consistency: it sets the mode, then looks at the locks. */

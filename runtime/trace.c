@@ -2,7 +2,7 @@
 
 #include "trace.h"
 
-#include "counters.h"
+#include "lane.h"
 #include "skiplist.h"
 #include "state.h"
 
@@ -18,12 +18,12 @@ static int64_t entry_size(uint64_t entry)
     return (int64_t)((uint64_t)site_get(entry_site(entry))->size_high << TM_SIZE_BITS | (entry & SIZE_MASK));
 }
 
-static enum trace_result put(uint32_t domain, uintptr_t address, uint64_t entry)
+static enum trace_result put(struct tm_lane *lane, uint32_t domain, uintptr_t address, uint64_t entry)
 {
     uint64_t old;
     switch (skiplist_put(domain, address, entry, &old)) {
     case SKIPLIST_DONE:
-        counters_add(entry_size(entry) - (old ? entry_size(old) : 0));
+        lane_count(lane, entry_size(entry) - (old ? entry_size(old) : 0));
         return TRACE_DONE;
     case SKIPLIST_OFF:
         return TRACE_OFF;
@@ -33,44 +33,49 @@ static enum trace_result put(uint32_t domain, uintptr_t address, uint64_t entry)
     }
 }
 
-enum trace_result trace_add(uint32_t domain, uintptr_t address, size_t size, const struct traceback *traceback)
+enum trace_result trace_add(struct tm_lane *lane, uint32_t domain, uintptr_t address, size_t size,
+                            const struct traceback *traceback)
 {
     uint32_t site = site_intern(domain, (uint32_t)((uint64_t)size >> TM_SIZE_BITS), traceback);
     if (site == 0) {
-        trace_remove(domain, address);
+        trace_remove(lane, domain, address);
         state_add(tm_state.lost, 1);
         return TRACE_LOST;
     }
-    return put(domain, address, (uint64_t)site << TM_SIZE_BITS | ((uint64_t)size & SIZE_MASK));
+    return put(lane, domain, address, (uint64_t)site << TM_SIZE_BITS | ((uint64_t)size & SIZE_MASK));
 }
 
-uint64_t trace_remove(uint32_t domain, uintptr_t address)
+uint64_t trace_remove(struct tm_lane *lane, uint32_t domain, uintptr_t address)
 {
     uint64_t entry = skiplist_take(domain, address);
     if (entry)
-        counters_add(-entry_size(entry));
+        lane_count(lane, -entry_size(entry));
     return entry;
 }
 
-void trace_restore(uint32_t domain, uintptr_t address, uint64_t removed)
+void trace_restore(struct tm_lane *lane, uint32_t domain, uintptr_t address, uint64_t removed)
 {
     if (removed)
-        put(domain, address, removed);
+        put(lane, domain, address, removed);
 }
 
 const struct tm_site *trace_site(uint32_t domain, uintptr_t address)
 {
+    struct tm_lane *lane = lane_claim();
     uint64_t entry = skiplist_get(domain, address);
+    lane_release(lane);
     return entry ? site_get(entry_site(entry)) : NULL;
 }
 
-static void drop(uint64_t entry)
+static void drop(void *lane, uint64_t entry)
 {
-    counters_add(-entry_size(entry));
+    lane_count(lane, -entry_size(entry));
 }
 
 void trace_clear(void)
 {
-    skiplist_clear(drop);
-    counters_reset_peak();
+    struct tm_lane *lane = lane_claim();
+    skiplist_clear(drop, lane);
+    lane_release(lane);
+    lane_reset_peak();
 }

@@ -1,7 +1,7 @@
 /* trace.h: one block's trace enters, leaves, or comes back: its site, its entry and the counters together.
 
-   Thread safe; takes no lock while it calls anything else. Never fails the program: what cannot be recorded
-   is counted in tm_state.lost. */
+   Thread safe: the caller has claimed LANE. Takes no lock while it calls anything else. Never fails the
+   program: what cannot be recorded is counted in tm_state.lost. */
 
 #ifndef TM_TRACE_H
 #define TM_TRACE_H
@@ -15,15 +15,17 @@ enum trace_result {
 };
 
 /* A trace at the same (domain, address) is replaced. */
-enum trace_result trace_add(uint32_t domain, uintptr_t address, size_t size, const struct traceback *traceback);
+enum trace_result trace_add(struct tm_lane *lane, uint32_t domain, uintptr_t address, size_t size,
+                            const struct traceback *traceback);
 
 /* Removes the trace and returns what trace_restore needs to bring it back; 0: there was none. */
-uint64_t trace_remove(uint32_t domain, uintptr_t address);
-void trace_restore(uint32_t domain, uintptr_t address, uint64_t removed);
+uint64_t trace_remove(struct tm_lane *lane, uint32_t domain, uintptr_t address);
+void trace_restore(struct tm_lane *lane, uint32_t domain, uintptr_t address, uint64_t removed);
 
-/* The site of the block at the address, NULL if it is not traced. */
+/* The site of the block at the address, NULL if it is not traced. Needs no lane. */
 const struct tm_site *trace_site(uint32_t domain, uintptr_t address);
 
+/* Forgets all blocks and starts the peak anew. Claims a lane itself. */
 void trace_clear(void);
 
 #endif

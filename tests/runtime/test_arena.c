@@ -1,0 +1,130 @@
+/* test_arena.c: what arena.h promises, also when the kernel gives no memory. */
+
+#include "arena.h"
+#include "state.h"
+#include "tap_cunit.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static int maps_left = -1; /* how many mmaps succeed from now on; -1: all */
+
+void *__real_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset);
+void *__wrap_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset);
+
+void *__wrap_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset)
+{
+    if (maps_left == 0) {
+        errno = ENOMEM;
+        return MAP_FAILED;
+    }
+    if (maps_left > 0)
+        maps_left--;
+    return __real_mmap(address, size, protection, flags, fd, offset);
+}
+
+static int is_zero(const char *memory, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        if (memory[i] != 0)
+            return 0;
+    return 1;
+}
+
+static void gives_zeroed_memory(void)
+{
+    for (size_t size = 8; size <= 4096; size *= 2) {
+        char *memory = arena_take(TM_SLAB_OTHER, size);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(memory);
+        CU_ASSERT_EQUAL((uintptr_t)memory % 8, 0);
+        CU_ASSERT(is_zero(memory, size));
+        memset(memory, 0xff, size);
+    }
+}
+
+static void reuses_what_it_got_back(void)
+{
+    char *first = arena_take(TM_SLAB_OTHER, 48);
+    memset(first, 0xff, 48);
+    arena_give(TM_SLAB_OTHER, first, 48);
+    char *second = arena_take(TM_SLAB_OTHER, 48);
+    CU_ASSERT_PTR_EQUAL(first, second);
+    CU_ASSERT(is_zero(second, 48));
+    CU_ASSERT_PTR_NOT_EQUAL(arena_take(TM_SLAB_OTHER, 48), second);
+}
+
+static void keeps_kinds_apart(void)
+{
+    char *entry = arena_take(TM_SLAB_ENTRY, 64);
+    arena_give(TM_SLAB_ENTRY, entry, 64);
+    CU_ASSERT_PTR_NOT_EQUAL(arena_take(TM_SLAB_NODE, 64), entry);
+    CU_ASSERT_PTR_EQUAL(arena_take(TM_SLAB_ENTRY, 64), entry);
+}
+
+/* A reader takes the words of a free piece for entries: their site must be 0. */
+static void free_pieces_look_dead(void)
+{
+    uint64_t *pieces[3];
+    for (int i = 0; i < 3; i++)
+        pieces[i] = arena_take(TM_SLAB_ENTRY, 32);
+    for (int i = 0; i < 3; i++)
+        arena_give(TM_SLAB_ENTRY, pieces[i], 32);
+    for (int i = 0; i < 3; i++)
+        for (int word = 0; word < 4; word++)
+            CU_ASSERT_EQUAL(pieces[i][word] >> TM_SIZE_BITS, 0);
+}
+
+static void links_every_slab(void)
+{
+    uint64_t sum = 0;
+    int kinds[4] = {0};
+    arena_take(TM_SLAB_NODE, 128);
+    CU_ASSERT_PTR_NOT_NULL(arena_take_segment(3));
+    for (struct tm_slab *slab = tm_state.slabs; slab; slab = slab->next) {
+        CU_ASSERT_EQUAL(slab->magic, TM_SLAB_MAGIC);
+        CU_ASSERT_FATAL(slab->kind < 4);
+        CU_ASSERT(slab->used <= slab->size - TM_SLAB_HEADER);
+        kinds[slab->kind]++;
+        sum += slab->size;
+    }
+    CU_ASSERT_EQUAL(sum, tm_state.arena_bytes);
+    for (int kind = 0; kind < 4; kind++)
+        CU_ASSERT(kinds[kind] > 0);
+}
+
+static void large_pieces_do_not_end_a_slab(void)
+{
+    char *before = arena_take(TM_SLAB_OTHER, 16);
+    CU_ASSERT_PTR_NOT_NULL(arena_take(TM_SLAB_OTHER, 16 << 20));
+    char *after = arena_take(TM_SLAB_OTHER, 16);
+    CU_ASSERT_PTR_EQUAL(after, before + 16);
+}
+
+static void says_no_when_the_kernel_does(void)
+{
+    for (int n = 0; n < 3; n++) {
+        maps_left = n;
+        while (arena_take(TM_SLAB_OTHER, 1 << 20))
+            ;
+        CU_ASSERT_EQUAL(maps_left, 0);
+        CU_ASSERT_PTR_NULL(arena_take_segment(3));
+        maps_left = -1;
+        CU_ASSERT_PTR_NOT_NULL(arena_take(TM_SLAB_OTHER, 1 << 20));
+    }
+}
+
+int main(void)
+{
+    static const struct tap_test tests[] = {
+        {"gives zeroed memory", gives_zeroed_memory},
+        {"reuses what it got back", reuses_what_it_got_back},
+        {"keeps kinds apart", keeps_kinds_apart},
+        {"free pieces look dead", free_pieces_look_dead},
+        {"links every slab", links_every_slab},
+        {"large pieces do not end a slab", large_pieces_do_not_end_a_slab},
+        {"says no when the kernel does", says_no_when_the_kernel_does},
+        {NULL, NULL},
+    };
+    return tap_run("arena", tests);
+}

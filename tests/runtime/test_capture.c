@@ -1,0 +1,309 @@
+/* test_capture.c: the stack walk against libunwind, frame by frame, and where walks are hard. */
+
+#include "capture.h"
+#include "lane.h"
+#include "state.h"
+#include "tap_cunit.h"
+
+#define UNW_LOCAL_ONLY
+#include <dlfcn.h>
+#include <libunwind.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#define LIMIT 200
+
+static int walks, differences;
+static uint32_t limit = LIMIT;
+
+/* libunwind's walk from its caller on. */
+static __attribute__((noinline)) uint32_t walk_by_libunwind(void **frames)
+{
+    unw_context_t context;
+    unw_cursor_t cursor;
+    uint32_t n = 0;
+    unw_getcontext(&context);
+    unw_init_local(&cursor, &context);
+    unw_step(&cursor);
+    while (n < LIMIT && unw_step(&cursor) > 0) {
+        unw_word_t pc;
+        unw_get_reg(&cursor, UNW_REG_IP, &pc);
+        if (pc == 0)
+            break;
+        frames[n++] = (void *)pc;
+    }
+    return n;
+}
+
+static void show(const struct traceback *ours, void **theirs, uint32_t n)
+{
+    printf("# ours %u frames%s, libunwind %u\n", ours->nframe, ours->cut ? ", cut" : "", n);
+    for (uint32_t i = 0; i < n || i < ours->nframe; i++)
+        printf("# %p %p\n", i < ours->nframe ? ours->frames[i] : NULL, i < n ? theirs[i] : NULL);
+}
+
+/* Compares our walk from here with libunwind's, up to the limit. */
+static __attribute__((noinline)) void compare(void)
+{
+    void *theirs[LIMIT];
+    struct traceback traceback;
+    struct tm_lane *lane = lane_claim();
+    CU_ASSERT_FATAL(capture_walk(lane, CAPTURE_CALLER(), limit, &traceback));
+    uint32_t n = walk_by_libunwind(theirs);
+    uint32_t expected = n < limit ? n : limit;
+    bool same = traceback.nframe == expected && traceback.cut == (n > limit) &&
+                memcmp(traceback.frames, theirs, expected * sizeof(void *)) == 0;
+    if (!same && differences++ == 0)
+        show(&traceback, theirs, n);
+    walks++;
+    lane_release(lane);
+    CU_ASSERT(same);
+}
+
+/* Frames of many shapes: with and without a frame pointer, large, realigned, of unknown size. */
+#define SHAPE(name, body)                                                                                              \
+    static void name(int depth);                                                                                       \
+    static __attribute__((noinline)) void name(int depth)                                                              \
+    {                                                                                                                  \
+        body;                                                                                                          \
+        if (depth == 0)                                                                                                \
+            compare();                                                                                                 \
+        else                                                                                                           \
+            next_shape(depth);                                                                                         \
+        __asm__ volatile("" ::: "memory");                                                                             \
+    }
+
+static void next_shape(int depth);
+static volatile int sink;
+
+SHAPE(plain_frame, sink = depth)
+SHAPE(large_frame, volatile char room[5000]; room[depth] = 1; sink = room[depth])
+SHAPE(huge_frame, volatile char room[300000]; room[depth] = 1; sink = room[depth])
+SHAPE(variable_frame, volatile char room[16 + depth * 24]; room[depth] = 1; sink = room[depth])
+SHAPE(aligned_frame, volatile char room[256] __attribute__((aligned(64))); room[depth] = 1; sink = room[depth])
+SHAPE(both_frame, volatile char room[100 + depth]; volatile char more[64] __attribute__((aligned(64))); room[depth] = 1;
+      more[0] = 2; sink = room[depth] + more[0])
+
+static unsigned shape_state;
+
+static __attribute__((noinline)) void next_shape(int depth)
+{
+    static void (*const shapes[])(int) = {plain_frame,    large_frame,   huge_frame,
+                                          variable_frame, aligned_frame, both_frame};
+    shape_state = shape_state * 1103515245u + 12345u;
+    shapes[(shape_state >> 16) % 6](depth - 1);
+    __asm__ volatile("" ::: "memory");
+}
+
+static void agrees_on_frames_of_all_shapes(void)
+{
+    for (int i = 0; i < 2000; i++)
+        next_shape(1 + i % 12);
+}
+
+/* Cut walks: what is reused moves with the limit. */
+static void agrees_at_every_limit(void)
+{
+    static const uint32_t limits[] = {1, 2, 3, 7, 12, 25};
+    for (int l = 0; l < 6; l++) {
+        limit = limits[l];
+        for (int i = 0; i < 1000; i++)
+            next_shape(1 + (shape_state >> 20) % 30);
+    }
+    limit = LIMIT;
+}
+
+/* The same frames at the same stack addresses, called from different places, and slowly growing stacks. */
+static __attribute__((noinline)) void call_at(int where)
+{
+    if (where == 0)
+        compare();
+    else if (where == 1)
+        compare();
+    else
+        compare();
+    __asm__ volatile("" ::: "memory");
+}
+
+static __attribute__((noinline)) void climb(int depth)
+{
+    compare();
+    if (depth > 0)
+        climb(depth - 1);
+    compare();
+    __asm__ volatile("" ::: "memory");
+}
+
+static void agrees_when_only_some_frames_change(void)
+{
+    for (int i = 0; i < 300; i++) {
+        call_at(i % 3);
+        call_at((i + 1) % 3);
+    }
+    limit = 25;
+    for (int i = 0; i < 20; i++)
+        climb(60);
+    limit = LIMIT;
+    climb(100);
+}
+
+static int compare_items(const void *a, const void *b)
+{
+    compare();
+    return *(const int *)a - *(const int *)b;
+}
+
+static void agrees_through_libc(void)
+{
+    int items[64];
+    for (int i = 0; i < 64; i++)
+        items[i] = i * 37 % 64;
+    qsort(items, 64, sizeof *items, compare_items);
+}
+
+static void on_signal(int number)
+{
+    (void)number;
+    compare();
+}
+
+static void agrees_in_signal_handlers(void)
+{
+    static char stack[256 << 10];
+    stack_t other = {.ss_sp = stack, .ss_size = sizeof stack};
+    struct sigaction action = {.sa_handler = on_signal};
+    sigaction(SIGUSR1, &action, NULL);
+    raise(SIGUSR1);
+    sigaltstack(&other, NULL);
+    action.sa_flags = SA_ONSTACK;
+    sigaction(SIGUSR1, &action, NULL);
+    raise(SIGUSR1);
+    other.ss_flags = SS_DISABLE;
+    sigaltstack(&other, NULL);
+}
+
+static void *thread_main(void *argument)
+{
+    (void)argument;
+    for (int i = 0; i < 200; i++)
+        next_shape(1 + i % 5);
+    return NULL;
+}
+
+static void agrees_in_threads(void)
+{
+    pthread_t thread;
+    pthread_create(&thread, NULL, thread_main, NULL);
+    pthread_join(thread, NULL);
+}
+
+/* The walk's frames stay until the lane's next one, which is this thread's. */
+static __attribute__((noinline)) struct traceback walk_here(uint32_t most)
+{
+    struct traceback traceback;
+    struct tm_lane *lane = lane_claim();
+    CU_ASSERT_FATAL(capture_walk(lane, CAPTURE_CALLER(), most, &traceback));
+    lane_release(lane);
+    return traceback;
+}
+
+static ucontext_t main_context, other_context;
+
+static void coroutine(void)
+{
+    for (int i = 0; i < 3; i++) {
+        struct traceback traceback = walk_here(LIMIT);
+        CU_ASSERT(traceback.nframe >= 1 && traceback.nframe < 20);
+        swapcontext(&other_context, &main_context);
+    }
+}
+
+/* The same stack is unmapped and mapped anew between uses. */
+static void survives_switched_stacks(void)
+{
+    const size_t size = 64 << 10;
+    for (int i = 0; i < 3; i++) {
+        void *stack = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        getcontext(&other_context);
+        other_context.uc_stack.ss_sp = stack;
+        other_context.uc_stack.ss_size = size;
+        other_context.uc_link = &main_context;
+        makecontext(&other_context, coroutine, 0);
+        swapcontext(&main_context, &other_context);
+        swapcontext(&main_context, &other_context);
+        munmap(stack, size);
+    }
+}
+
+static void tells_a_cut_walk_from_a_whole_one(void)
+{
+    struct traceback whole = walk_here(LIMIT);
+    CU_ASSERT_FALSE(whole.cut);
+    struct traceback exact = walk_here(whole.nframe);
+    CU_ASSERT_FALSE(exact.cut);
+    CU_ASSERT_EQUAL(exact.nframe, whole.nframe);
+    struct traceback cut = walk_here(whole.nframe - 1);
+    CU_ASSERT_TRUE(cut.cut);
+    CU_ASSERT_EQUAL(cut.nframe, whole.nframe - 1);
+    CU_ASSERT_EQUAL(walk_here(1).nframe, 1);
+}
+
+#if defined(__x86_64__)
+static __attribute__((noinline)) void walk_for(uint32_t *nframe, bool *cut)
+{
+    struct traceback traceback = walk_here(LIMIT);
+    *nframe = traceback.nframe;
+    *cut = traceback.cut;
+}
+/* push rbp; call rax; pop rbp; ret: code that no module and no unwind data knows. */
+static void ends_at_code_without_unwind_data(void)
+{
+    static const unsigned char code[] = {0x55, 0xff, 0xd0, 0x5d, 0xc3};
+    void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memcpy(page, code, sizeof code);
+    static uint32_t nframe;
+    static bool cut;
+    nframe = 0;
+    uint32_t *where = &nframe;
+    bool *is_cut = &cut;
+    __asm__ volatile("call *%[page]"
+                     :
+                     : [page] "r"(page), "a"(walk_for), "D"(where), "S"(is_cut)
+                     : "rcx", "rdx", "r8", "r9", "r10", "r11", "memory", "cc");
+    CU_ASSERT_EQUAL(nframe, 2);
+    CU_ASSERT_TRUE(cut);
+    munmap(page, 4096);
+}
+
+#endif
+
+int main(void)
+{
+    static const struct tap_test tests[] = {
+        {"agrees on frames of all shapes", agrees_on_frames_of_all_shapes},
+        {"agrees at every limit", agrees_at_every_limit},
+        {"agrees when only some frames change", agrees_when_only_some_frames_change},
+        {"agrees through libc", agrees_through_libc},
+        {"agrees in signal handlers", agrees_in_signal_handlers},
+        {"agrees in threads", agrees_in_threads},
+        {"survives switched stacks", survives_switched_stacks},
+        {"tells a cut walk from a whole one", tells_a_cut_walk_from_a_whole_one},
+#if defined(__x86_64__)
+        {"ends at code without unwind data", ends_at_code_without_unwind_data},
+#endif
+        {NULL, NULL},
+    };
+    if (!capture_init()) {
+        printf("Bail out! no stack walk\n");
+        return 99;
+    }
+    int status = tap_run("capture", tests);
+    printf("# %d walks compared, %d differences\n", walks, differences);
+    return status;
+}

@@ -1,0 +1,114 @@
+/* test_site.c: what site.h promises. */
+
+#include "site.h"
+#include "state.h"
+#include "tap_cunit.h"
+
+#include <pthread.h>
+
+#define THREADS 4
+#define SITES 20000
+
+static uint32_t intern(uint32_t domain, uint32_t size_high, bool cut, uint32_t nframe, void **frames)
+{
+    struct traceback traceback = {
+        .nframe = nframe, .cut = cut, .frames = frames, .hash = site_hash_frames(frames, nframe)};
+    return site_intern(domain, size_high, &traceback);
+}
+
+static void known_sites_are_found(void)
+{
+    void *frames[] = {(void *)0x1001, (void *)0x2002, (void *)0x3003, (void *)0x4004, (void *)0x5005};
+    uint32_t number = intern(0, 0, false, 5, frames);
+    CU_ASSERT_NOT_EQUAL_FATAL(number, 0);
+    CU_ASSERT_EQUAL(intern(0, 0, false, 5, frames), number);
+    const struct tm_site *site = site_get(number);
+    CU_ASSERT_EQUAL(site->nframe, 5);
+    for (int i = 0; i < 5; i++)
+        CU_ASSERT_EQUAL(site->frames[i], (uintptr_t)frames[i]);
+}
+
+static void everything_tells_sites_apart(void)
+{
+    void *frames[] = {(void *)0x11, (void *)0x22, (void *)0x33, (void *)0x44, (void *)0x55, (void *)0x66};
+    void *swapped[] = {(void *)0x22, (void *)0x11, (void *)0x33, (void *)0x44, (void *)0x55, (void *)0x66};
+    void *crossed[] = {(void *)0x55, (void *)0x22, (void *)0x33, (void *)0x44, (void *)0x11, (void *)0x66};
+    uint32_t numbers[] = {
+        intern(0, 0, false, 6, frames), intern(1, 0, false, 6, frames),  intern(0, 1, false, 6, frames),
+        intern(0, 0, true, 6, frames),  intern(0, 0, false, 5, frames),  intern(0, 0, false, 6, swapped),
+        intern(0, 0, false, 0, frames), intern(0, 0, false, 6, crossed),
+    };
+    for (int i = 0; i < 8; i++)
+        for (int j = 0; j < i; j++)
+            CU_ASSERT_NOT_EQUAL(numbers[i], numbers[j]);
+    CU_ASSERT_EQUAL(site_get(numbers[3])->flags, TM_SITE_CUT);
+    CU_ASSERT_EQUAL(site_get(numbers[2])->size_high, 1);
+    CU_ASSERT_EQUAL(site_get(numbers[1])->domain, 1);
+}
+
+static void the_longest_traceback_fits(void)
+{
+    static void *frames[65535];
+    for (uintptr_t i = 0; i < 65535; i++)
+        frames[i] = (void *)(i + 1);
+    uint32_t number = intern(0, 0, true, 65535, frames);
+    CU_ASSERT_NOT_EQUAL_FATAL(number, 0);
+    CU_ASSERT_EQUAL(intern(0, 0, true, 65535, frames), number);
+    CU_ASSERT_EQUAL(site_get(number)->frames[65534], 65535);
+}
+
+static uint32_t thread_numbers[THREADS][SITES];
+
+static void *intern_many(void *argument)
+{
+    uint32_t *numbers = argument;
+    for (uintptr_t i = 0; i < SITES; i++) {
+        void *frames[] = {(void *)(i * 16), (void *)(i / 100), (void *)7};
+        numbers[i] = intern(0, 0, false, 3, frames);
+    }
+    return NULL;
+}
+
+static void threads_agree_while_the_table_grows(void)
+{
+    pthread_t threads[THREADS];
+    uint64_t before = tm_state.site_count;
+    for (int t = 0; t < THREADS; t++)
+        pthread_create(&threads[t], NULL, intern_many, thread_numbers[t]);
+    for (int t = 0; t < THREADS; t++)
+        pthread_join(threads[t], NULL);
+    int wrong = 0;
+    for (int i = 0; i < SITES; i++)
+        for (int t = 0; t < THREADS; t++)
+            wrong += thread_numbers[t][i] == 0 || thread_numbers[t][i] != thread_numbers[0][i];
+    CU_ASSERT_EQUAL(wrong, 0);
+    CU_ASSERT_EQUAL(tm_state.site_count - before, SITES);
+}
+
+static void retired_sites_are_made_anew(void)
+{
+    void *frames[] = {(void *)0x700100, (void *)0x900000};
+    void *other[] = {(void *)0x800000, (void *)0x900000};
+    uint32_t old = intern(0, 0, false, 2, frames);
+    uint32_t kept = intern(0, 0, false, 2, other);
+    tm_state.unloads++;
+    site_retire_range(0x700000, 0x701000);
+    uint32_t new = intern(0, 0, false, 2, frames);
+    CU_ASSERT_NOT_EQUAL(new, old);
+    CU_ASSERT_EQUAL(intern(0, 0, false, 2, frames), new);
+    CU_ASSERT_EQUAL(intern(0, 0, false, 2, other), kept);
+    CU_ASSERT_EQUAL(site_get(new)->unloads, site_get(old)->unloads + 1);
+}
+
+int main(void)
+{
+    static const struct tap_test tests[] = {
+        {"known sites are found", known_sites_are_found},
+        {"everything tells sites apart", everything_tells_sites_apart},
+        {"the longest traceback fits", the_longest_traceback_fits},
+        {"threads agree while the table grows", threads_agree_while_the_table_grows},
+        {"retired sites are made anew", retired_sites_are_made_anew},
+        {NULL, NULL},
+    };
+    return tap_run("site", tests);
+}

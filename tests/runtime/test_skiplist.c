@@ -1,0 +1,253 @@
+/* test_skiplist.c: what skiplist.h promises, against a plain table; and the order that layout.h promises. */
+
+#include "node.h"
+#include "skiplist.h"
+#include "state.h"
+#include "tap_cunit.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define SIZE_MASK ((UINT64_C(1) << TM_SIZE_BITS) - 1)
+
+static int maps_left = -1; /* how many mmaps succeed from now on; -1: all */
+
+void *__real_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset);
+void *__wrap_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset);
+
+void *__wrap_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset)
+{
+    if (maps_left == 0) {
+        errno = ENOMEM;
+        return MAP_FAILED;
+    }
+    if (maps_left > 0)
+        maps_left--;
+    return __real_mmap(address, size, protection, flags, fd, offset);
+}
+
+static uint64_t entry_of(uint32_t site, uint64_t size)
+{
+    return (uint64_t)site << TM_SIZE_BITS | size;
+}
+
+static uint64_t put(uint32_t domain, uintptr_t address, uint64_t entry)
+{
+    uint64_t old;
+    CU_ASSERT_EQUAL(skiplist_put(domain, address, entry, &old), SKIPLIST_DONE);
+    return old;
+}
+
+/* Walks level 0 as a reader does: nodes must rise, towers must agree, entries are counted. */
+static uint64_t walk_and_count(void)
+{
+    uint64_t blocks = 0, nodes = 0;
+    const struct tm_node *before = NULL;
+    for (struct tm_node *node = tm_state.head->next; node; node = node->next) {
+        if (before)
+            CU_ASSERT(before->domain < node->domain || (before->domain == node->domain && before->key < node->key));
+        for (int slot = node_next(node, 0); slot >= 0; slot = node_next(node, slot + 1)) {
+            CU_ASSERT_EQUAL(node_key(node_address(node, slot)), node->key);
+            blocks++;
+        }
+        before = node;
+        nodes++;
+    }
+    CU_ASSERT_EQUAL(nodes, tm_state.node_count);
+    for (unsigned level = 1; level < TM_LEVELS; level++)
+        for (struct tm_node *node = tm_state.head->tower[level - 1].next; node; node = node->tower[level - 1].next)
+            CU_ASSERT_FATAL(node->height > level);
+    return blocks;
+}
+
+/* Counts as a reader does that scans the slabs. */
+static uint64_t scan_and_count(void)
+{
+    uint64_t blocks = 0;
+    for (struct tm_slab *slab = tm_state.slabs; slab; slab = slab->next) {
+        uint64_t *words = (uint64_t *)((char *)slab + TM_SLAB_HEADER);
+        uint64_t count = slab->used / 8;
+        uint64_t stride = sizeof(struct tm_node) / 8;
+        for (uint64_t i = 0; i < count; i++)
+            if ((slab->kind == TM_SLAB_ENTRY || (slab->kind == TM_SLAB_NODE && i % stride < TM_NODE_INLINE)) &&
+                words[i] >> TM_SIZE_BITS != 0)
+                blocks++;
+    }
+    return blocks;
+}
+
+static uint64_t dropped_count, dropped_size;
+
+static void count_dropped(void *unused, uint64_t entry)
+{
+    (void)unused;
+    dropped_count++;
+    dropped_size += entry & SIZE_MASK;
+}
+
+static void put_take_get(void)
+{
+    CU_ASSERT_EQUAL(skiplist_get(0, 0x10000), 0);
+    CU_ASSERT_EQUAL(skiplist_take(0, 0x10000), 0);
+    CU_ASSERT_EQUAL(put(0, 0x10000, entry_of(5, 100)), 0);
+    CU_ASSERT_EQUAL(skiplist_get(0, 0x10000), entry_of(5, 100));
+    CU_ASSERT_EQUAL(skiplist_get(0, 0x10010), 0);
+    CU_ASSERT_EQUAL(put(0, 0x10000, entry_of(6, 0)), entry_of(5, 100));
+    CU_ASSERT_EQUAL(skiplist_take(0, 0x10000), entry_of(6, 0));
+    CU_ASSERT_EQUAL(skiplist_take(0, 0x10000), 0);
+}
+
+static void any_address_in_any_domain(void)
+{
+    static const uintptr_t addresses[] = {0,
+                                          1,
+                                          15,
+                                          16,
+                                          0xfff,
+                                          0x1000,
+                                          0x12345677,
+                                          (uintptr_t)1 << 47,
+                                          UINTPTR_MAX,
+                                          UINTPTR_MAX - 15,
+                                          (uintptr_t)0xffff << 48};
+    const unsigned count = sizeof addresses / sizeof *addresses;
+    for (uint32_t domain = 0; domain < 4; domain++)
+        for (unsigned i = 0; i < count; i++)
+            CU_ASSERT_EQUAL(put(domain * 0x55555555u, addresses[i], entry_of(domain + 1, i)), 0);
+    CU_ASSERT_EQUAL(walk_and_count(), 4 * count);
+    CU_ASSERT_EQUAL(scan_and_count(), 4 * count);
+    for (uint32_t domain = 0; domain < 4; domain++)
+        for (unsigned i = 0; i < count; i++)
+            CU_ASSERT_EQUAL(skiplist_take(domain * 0x55555555u, addresses[i]), entry_of(domain + 1, i));
+    CU_ASSERT_EQUAL(scan_and_count(), 0);
+}
+
+#define ADDRESSES 60000
+
+/* Random puts and takes over dense and sparse pages, in step with a table. */
+static void agrees_with_a_table(void)
+{
+    static uint64_t table[2][ADDRESSES];
+    uint64_t live = 0;
+    srandom(7);
+    for (int step = 0; step < 1000000; step++) {
+        unsigned i = (unsigned)random() % ADDRESSES;
+        uint32_t domain = (unsigned)random() % 16 == 0;
+        uintptr_t address = i < ADDRESSES / 2 ? 0x7f0000000000u + i * 16u : 0x550000000000u + i * 4112u;
+        if (random() % 5 < 3) {
+            uint64_t entry = entry_of((uint32_t)random() % 1000 + 1, (uint64_t)random());
+            CU_ASSERT_EQUAL_FATAL(put(domain, address, entry), table[domain][i]);
+            live += table[domain][i] == 0;
+            table[domain][i] = entry;
+        } else {
+            CU_ASSERT_EQUAL_FATAL(skiplist_take(domain, address), table[domain][i]);
+            live -= table[domain][i] != 0;
+            table[domain][i] = 0;
+        }
+    }
+    CU_ASSERT_EQUAL(walk_and_count(), live);
+    CU_ASSERT_EQUAL(scan_and_count(), live);
+    dropped_count = 0;
+    skiplist_clear(count_dropped, NULL);
+    CU_ASSERT_EQUAL(dropped_count, live);
+    CU_ASSERT_EQUAL(walk_and_count(), 0);
+    CU_ASSERT_EQUAL(tm_state.node_count, 0);
+}
+
+/* A heap that moves on leaves empty pages behind: their nodes must not pile up. */
+static void empty_nodes_are_swept(void)
+{
+    uint64_t most = 0;
+    for (uintptr_t page = 0; page < 200000; page++) {
+        put(0, 0x100000000 + page * 4096, entry_of(1, 1));
+        if (page >= 100)
+            skiplist_take(0, 0x100000000 + (page - 100) * 4096);
+        if (tm_state.node_count > most)
+            most = tm_state.node_count;
+    }
+    CU_ASSERT(most < 10000);
+    CU_ASSERT_EQUAL(walk_and_count(), 100);
+    skiplist_clear(count_dropped, NULL);
+}
+
+#define THREADS 4
+#define EACH 20000
+
+static void *churn(void *argument)
+{
+    uintptr_t base = (uintptr_t)argument;
+    for (int round = 0; round < 10; round++) {
+        for (uintptr_t i = 0; i < EACH; i++)
+            put(0, base + i * 64, entry_of(1, 64));
+        for (uintptr_t i = round == 9; i < EACH; i += 1 + (round == 9))
+            CU_ASSERT_EQUAL(skiplist_take(0, base + i * 64), entry_of(1, 64));
+    }
+    return NULL;
+}
+
+/* Addresses interleave, so that threads meet in every page. */
+static void threads_keep_it_whole(void)
+{
+    pthread_t threads[THREADS];
+    for (uintptr_t t = 0; t < THREADS; t++)
+        pthread_create(&threads[t], NULL, churn, (void *)(0x200000000 + t * 16));
+    for (int t = 0; t < THREADS; t++)
+        pthread_join(threads[t], NULL);
+    CU_ASSERT_EQUAL(walk_and_count(), THREADS * EACH / 2);
+    CU_ASSERT_EQUAL(scan_and_count(), THREADS * EACH / 2);
+    dropped_size = 0;
+    skiplist_clear(count_dropped, NULL);
+    CU_ASSERT_EQUAL(dropped_size, THREADS * EACH / 2 * 64);
+}
+
+static void off_changes_nothing(void)
+{
+    uint64_t old;
+    tm_state.mode = TM_MODE_OFF;
+    CU_ASSERT_EQUAL(skiplist_put(0, 0x3000000, entry_of(1, 1), &old), SKIPLIST_OFF);
+    CU_ASSERT_EQUAL(skiplist_put(9, 0x3000001, entry_of(1, 1), &old), SKIPLIST_OFF);
+    tm_state.mode = TM_MODE_TRACING;
+    CU_ASSERT_EQUAL(skiplist_get(0, 0x3000000), 0);
+    CU_ASSERT_EQUAL(skiplist_get(9, 0x3000001), 0);
+}
+
+/* For growing N only N mmaps succeed: what is refused leaves no trace, what was put stays. */
+static void memory_runs_out(void)
+{
+    for (int n = 0; n < 6; n++) {
+        uintptr_t base = ((uintptr_t)0x4000 + (uintptr_t)n * 64) << 28;
+        uint64_t put_count = 0, old;
+        enum skiplist_result result = SKIPLIST_DONE;
+        maps_left = n;
+        for (uintptr_t i = 0; result == SKIPLIST_DONE; i++) {
+            result = skiplist_put(0, base + i * 1616, entry_of(1, i), &old);
+            put_count += result == SKIPLIST_DONE;
+        }
+        CU_ASSERT_EQUAL(result, SKIPLIST_NO_MEMORY);
+        maps_left = -1;
+        CU_ASSERT_EQUAL(walk_and_count(), put_count);
+        CU_ASSERT_EQUAL(scan_and_count(), put_count);
+        for (uintptr_t i = 0; i < put_count; i++)
+            CU_ASSERT_EQUAL(skiplist_take(0, base + i * 1616), entry_of(1, i));
+    }
+}
+
+int main(void)
+{
+    static const struct tap_test tests[] = {
+        {"put, take, get", put_take_get},
+        {"any address in any domain", any_address_in_any_domain},
+        {"agrees with a table", agrees_with_a_table},
+        {"empty nodes are swept", empty_nodes_are_swept},
+        {"threads keep it whole", threads_keep_it_whole},
+        {"off changes nothing", off_changes_nothing},
+        {"memory runs out", memory_runs_out},
+        {NULL, NULL},
+    };
+    skiplist_init();
+    tm_state.mode = TM_MODE_TRACING;
+    return tap_run("skiplist", tests);
+}
