@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "tracemalloc.h"
 
+#include "domains.h"
 #include "fork.h"
 #include "lane.h"
 #include "record.h"
@@ -67,21 +68,17 @@ TM_API int tm_start(int nframe)
 
 TM_API void tm_stop(void)
 {
-    int error = errno;
     lock_acquire(&api_lock);
     __atomic_fetch_and(&tm_state.mode, ~(uint32_t)TM_MODE_TRACING, __ATOMIC_SEQ_CST);
     if (state_load(tm_state.head))
         trace_clear();
     lock_release(&api_lock);
-    errno = error;
 }
 
 TM_API void tm_clear_traces(void)
 {
-    int error = errno;
     if (state_load(tm_state.head))
         trace_clear();
-    errno = error;
 }
 
 TM_API void tm_reset_peak(void)
@@ -113,9 +110,7 @@ TM_API size_t tm_get_tracemalloc_memory(void)
 
 TM_API int tm_get_object_traceback(const void *ptr, void **frames, int max)
 {
-    int error = errno;
     const struct tm_site *site = state_is_tracing() ? trace_site(0, (uintptr_t)ptr) : NULL;
-    errno = error;
     if (!site)
         return 0;
     for (int i = 0; i < max && i < (int)site->nframe; i++)
@@ -127,12 +122,10 @@ TM_API int tm_track(unsigned domain, uintptr_t ptr, size_t size)
 {
     if (!state_is_tracing())
         return -2;
-    int error = errno;
     bool was_busy = record_is_busy;
     record_is_busy = true;
     enum trace_result result = record_block(domain, ptr, size, CAPTURE_CALLER());
     record_is_busy = was_busy;
-    errno = error;
     return result == TRACE_DONE ? 0 : result == TRACE_OFF ? -2 : -1;
 }
 
@@ -140,8 +133,12 @@ TM_API int tm_untrack(unsigned domain, uintptr_t ptr)
 {
     if (!state_is_tracing())
         return -2;
-    int error = errno;
     record_remove(domain, ptr);
-    errno = error;
     return 0;
+}
+
+TM_API int tm_domain_name(unsigned domain, const char *name)
+{
+    bool done = domains_name(domain, name);
+    return done ? 0 : -1;
 }

@@ -5,6 +5,7 @@
 #include "lock.h"
 #include "state.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -27,7 +28,9 @@ static struct free_piece *free_pieces[KINDS][ARENA_GIVE_MAX / 8 + 1]; /* by aren
 
 static struct tm_slab *map_slab(enum tm_slab_kind kind, size_t size, uint64_t number)
 {
+    int error = errno;
     struct tm_slab *slab = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    errno = error;
     if (slab == MAP_FAILED)
         return NULL;
     slab->magic = TM_SLAB_MAGIC;

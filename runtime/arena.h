@@ -1,6 +1,7 @@
 /* arena.h: the only memory the runtime ever takes: slabs of anonymous pages, one kind of content each.
 
-   Thread safe. Nothing goes back to the kernel; what is given back serves later takes of its kind and size. */
+   Thread safe, keeps errno. Nothing goes back to the kernel; what is given back serves later takes of its kind and
+   size. */
 
 #ifndef TM_ARENA_H
 #define TM_ARENA_H

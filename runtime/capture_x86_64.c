@@ -23,8 +23,8 @@
 /* Where the ucontext that rsp points to in a signal trampoline holds the interrupted registers. */
 enum { UCONTEXT_RBP = 120, UCONTEXT_RSP = 160, UCONTEXT_RIP = 168 };
 
-/* One walk in so many stores the callers it found as predictions: threads then seldom write to shared lines. */
-#define LEARN_EVERY 16
+/* One walk in so many lowers the count of frames that are walked before the last walk is looked at. */
+#define FORGET_EVERY 16
 
 enum frame_flag {
     FRAME_EXACT = 1,     /* it stopped at its program counter, it did not call from there */
@@ -33,13 +33,13 @@ enum frame_flag {
     FRAME_NEEDS_RBP = 8, /* its caller, or one further out, is found by the value that rbp has here */
 };
 
+/* Kept small and filled word by word: a wide copy of words just stored waits for the store. */
 struct frame {
-    uintptr_t rsp;
-    uintptr_t rbp;             /* without FRAME_NEEDS_RBP it may be an older walk's */
-    const uintptr_t *pc_slot;  /* where the program counter was read */
-    const uintptr_t *rbp_slot; /* where rbp was read; NULL: it is the callee's */
-    uint64_t hash;             /* of this frame's program counter and all its callers' */
-    uint64_t flags;
+    uintptr_t rsp;      /* its return address was read just below */
+    uintptr_t rbp;      /* without FRAME_NEEDS_RBP it may be an older walk's */
+    uint32_t rbp_below; /* where rbp was read: so many words below rsp; 0: it is the callee's */
+    uint32_t flags;
+    uint64_t hash; /* of this frame's program counter and all its callers' */
 };
 
 struct walk {
@@ -47,6 +47,7 @@ struct walk {
     uint32_t first; /* the last walk is [first, end) */
     uint32_t end;
     uint32_t turn;
+    uint32_t blind;     /* new frames that recent walks had: so many are walked before the last walk is looked at */
     uint64_t forgotten; /* the last walk is of the time when this was so */
     bool ended;         /* it reached the outermost frame */
     void **pcs;
@@ -58,10 +59,10 @@ struct walk {
 /* The frame that a walk has come to. */
 struct place {
     uintptr_t pc;
-    struct frame frame;
-    struct rule *rule;
-    bool learn;
-    bool came_by_rbp; /* the frame before was left by its rbp */
+    uintptr_t rsp;
+    uintptr_t rbp;
+    uint32_t rbp_below;
+    uint32_t flags;
 };
 
 static uint64_t forgotten; /* how often capture_forget_range was called */
@@ -107,56 +108,78 @@ static uint64_t chain(uint64_t hash, uintptr_t pc)
     return hash ^ hash >> 32;
 }
 
+static uintptr_t word_at(uintptr_t address)
+{
+    return *(const uintptr_t *)address;
+}
+
 static bool leave_signal_frame(struct place *place)
 {
-    uintptr_t context = place->frame.rsp;
-    place->frame.pc_slot = (const uintptr_t *)(context + UCONTEXT_RIP);
-    place->frame.rbp_slot = (const uintptr_t *)(context + UCONTEXT_RBP);
-    place->frame.rsp = *(const uintptr_t *)(context + UCONTEXT_RSP);
-    place->frame.flags = FRAME_EXACT | FRAME_REREAD;
+    uintptr_t context = place->rsp;
+    place->pc = word_at(context + UCONTEXT_RIP);
+    place->rbp = word_at(context + UCONTEXT_RBP);
+    place->rsp = word_at(context + UCONTEXT_RSP);
+    place->rbp_below = 0;
+    place->flags = FRAME_EXACT | FRAME_REREAD;
     return true;
 }
 
 /* A frame that would not lie below its caller's means that the rules do not fit: false. */
-static bool leave_frame(const struct unwind_rule *rule, struct place *place)
+static inline __attribute__((always_inline)) bool leave_frame(struct unwind_rule rule, struct place *place)
 {
-    uintptr_t rsp = place->frame.rsp;
-    uintptr_t base = rule->kind == UNWIND_RSP ? rsp : place->frame.rbp;
-    uintptr_t cfa = base + (uintptr_t)rule->cfa_offset;
-    if (rule->kind != UNWIND_RSP && (base < rsp || base % 8))
+    uintptr_t base = rule.kind == UNWIND_RSP ? place->rsp : place->rbp;
+    uintptr_t cfa = base + (uintptr_t)rule.cfa_offset;
+    if (rule.kind != UNWIND_RSP && (base < place->rsp || base % 8))
         return false;
-    if (state_unlikely(rule->kind == UNWIND_DRAP))
-        cfa = *(const uintptr_t *)cfa;
-    if (cfa <= rsp || cfa % 8)
+    if (state_unlikely(rule.kind == UNWIND_DRAP))
+        cfa = word_at(cfa);
+    if (cfa <= place->rsp || cfa % 8)
         return false;
-    uintptr_t saved = (rule->kind == UNWIND_DRAP ? base : cfa) + (uintptr_t)rule->rbp_offset;
-    place->frame.pc_slot = (const uintptr_t *)(cfa - 8);
-    place->frame.rbp_slot = rule->rbp_saved ? (const uintptr_t *)saved : NULL;
-    place->frame.rsp = cfa;
-    place->frame.flags = rule->kind == UNWIND_DRAP ? FRAME_REREAD : 0;
+    place->flags = 0;
+    place->rbp_below = 0;
+    if (rule.rbp_saved) {
+        uintptr_t slot = (rule.kind == UNWIND_DRAP ? base : cfa) + (uintptr_t)rule.rbp_offset;
+        place->rbp = word_at(slot);
+        place->rbp_below = (uint32_t)((cfa - slot) / 8);
+        /* rbp may lie anywhere; where so few bits do not tell, the frame is read anew each time. */
+        if (state_unlikely(slot >= cfa || cfa - slot > INT32_MAX || rule.kind == UNWIND_DRAP))
+            place->flags = FRAME_REREAD;
+    } else if (state_unlikely(rule.kind == UNWIND_DRAP)) {
+        place->flags = FRAME_REREAD;
+    }
+    place->pc = word_at(cfa - 8);
+    place->rsp = cfa;
     return true;
 }
 
-/* Steps to the caller. False if there is none to go on with; ENDED: because this is the outermost frame. */
-static bool leave(struct place *place, bool *ended)
+struct step {
+    bool more;   /* there is a caller */
+    bool ended;  /* there is none: this was the outermost frame */
+    bool by_rbp; /* rbp told where the caller is */
+};
+
+/* Steps to the caller. */
+static inline __attribute__((always_inline)) struct step leave(struct place *place)
 {
-    uint64_t key = place->pc | (place->frame.flags & FRAME_EXACT ? RULE_EXACT : 0);
-    uint32_t packed = rule_cache_next(key, place->learn, &place->rule);
+    uint64_t key = place->pc | (place->flags & FRAME_EXACT ? RULE_EXACT : 0);
+    uint32_t packed = rule_cache_get(key);
     struct unwind_rule rule = rule_unpack(packed);
     if (state_unlikely(packed == RULE_SLOW))
         rule = rule_cache_decode(key);
-    place->came_by_rbp = rule.kind == UNWIND_RBP || rule.kind == UNWIND_DRAP;
-    bool more = rule.kind == UNWIND_RSP || place->came_by_rbp ? leave_frame(&rule, place)
-                                                              : rule.kind == UNWIND_SIGNAL && leave_signal_frame(place);
-    if (!more) {
-        *ended = rule.kind == UNWIND_END;
-        return false;
+    struct step step = {.by_rbp = rule.kind == UNWIND_RBP || rule.kind == UNWIND_DRAP};
+    if (state_likely(rule.kind == UNWIND_RSP || step.by_rbp)) {
+        step.more = leave_frame(rule, place);
+    } else if (rule.kind == UNWIND_SIGNAL) {
+        step.more = leave_signal_frame(place);
+    } else {
+        step.ended = rule.kind == UNWIND_END;
+        return step;
     }
-    place->pc = *place->frame.pc_slot;
-    if (place->frame.rbp_slot)
-        place->frame.rbp = *place->frame.rbp_slot;
-    *ended = place->pc == 0;
-    return !*ended;
+    if (state_unlikely(step.more && place->pc == 0)) {
+        step.more = false;
+        step.ended = true;
+    }
+    return step;
 }
 
 static bool needs_rbp(const struct frame *frame)
@@ -164,70 +187,88 @@ static bool needs_rbp(const struct frame *frame)
     return frame->flags & FRAME_NEEDS_RBP;
 }
 
-static bool is_same_frame(const struct walk *walk, uint32_t at, const struct place *place)
+/* Whether its rbp was loaded on the way to it, so that the callee's counts no more. */
+static bool has_own_rbp(const struct frame *frame)
+{
+    return frame->rbp_below || frame->flags & FRAME_REREAD;
+}
+
+static inline bool is_same_frame(const struct walk *walk, uint32_t at, const struct place *place)
 {
     const struct frame *frame = &walk->frames[at];
-    return frame->rsp == place->frame.rsp && (uintptr_t)walk->pcs[at] == place->pc &&
-           (frame->rbp == place->frame.rbp || !needs_rbp(frame)) &&
-           !((frame->flags ^ place->frame.flags) & FRAME_EXACT);
+    return frame->rsp == place->rsp && (uintptr_t)walk->pcs[at] == place->pc &&
+           (frame->rbp == place->rbp || !needs_rbp(frame)) && !((frame->flags ^ place->flags) & FRAME_EXACT);
 }
 
 /* The same frame, come to by another way: what its callee tells of it is new. */
-static void renew(struct frame *frame, const struct frame *now)
+static inline void renew(struct frame *frame, const struct place *now)
 {
-    const uint64_t by_callee = FRAME_EXACT | FRAME_REREAD;
+    const uint32_t by_callee = FRAME_EXACT | FRAME_REREAD;
     frame->rbp = now->rbp;
-    frame->pc_slot = now->pc_slot;
-    frame->rbp_slot = now->rbp_slot;
+    frame->rbp_below = now->rbp_below;
     frame->flags = (frame->flags & ~by_callee) | (now->flags & by_callee);
 }
 
-/* AT holds now what the walk is at. The first frame outward that is no longer what it was, or the end. */
-static uint32_t confirm(const struct walk *walk, uint32_t at)
+static inline bool still_holds(const struct frame *frame, const void *pc)
 {
-    for (at++; at < walk->end; at++) {
-        const struct frame *frame = &walk->frames[at];
-        if (frame->flags & FRAME_REREAD || *frame->pc_slot != (uintptr_t)walk->pcs[at] ||
-            (needs_rbp(frame) && frame->rbp_slot && *frame->rbp_slot != frame->rbp))
+    if (frame->flags & FRAME_REREAD || word_at(frame->rsp - 8) != (uintptr_t)pc)
+        return false;
+    return !frame->rbp_below || !needs_rbp(frame) || word_at(frame->rsp - frame->rbp_below * 8) == frame->rbp;
+}
+
+/* AT holds now what the walk is at. The first frame outward that is no longer what it was, or the end. */
+static inline uint32_t confirm(const struct walk *walk, uint32_t at)
+{
+    uint32_t end = walk->end;
+    for (at++; at < end; at++)
+        if (!still_holds(&walk->frames[at], walk->pcs[at]))
             break;
-    }
     return at;
 }
 
-static void append(struct walk *walk, uint32_t at, uintptr_t pc, const struct frame *frame)
+static inline void put(void **pcs, struct frame *frames, uint32_t at, const struct place *place)
 {
-    walk->new_pcs[at] = (void *)pc;
-    walk->new_frames[at] = *frame;
+    pcs[at] = (void *)place->pc;
+    frames[at].rsp = place->rsp;
+    frames[at].rbp = place->rbp;
+    frames[at].rbp_below = place->rbp_below;
+    frames[at].flags = place->flags;
 }
 
-/* The last walk's frames AT to STOP - 1 are as before: the new walk has them too, and goes on from the last. */
+/* The last walk's frames AT to STOP - 1 are as before: the new walk has them too, and goes on from the last.
+   Their rbp is read anew, it may be an older walk's where it did not matter. */
 static uint32_t take_over(struct walk *walk, uint32_t at, uint32_t stop, uint32_t count, struct place *place)
 {
-    uintptr_t rbp = place->frame.rbp;
     for (uint32_t i = at; i < stop; i++) {
-        place->frame = walk->frames[i];
-        if (i > at && place->frame.rbp_slot)
-            rbp = *place->frame.rbp_slot;
-        place->frame.rbp = rbp;
-        append(walk, count++, (uintptr_t)walk->pcs[i], &place->frame);
+        const struct frame *frame = &walk->frames[i];
+        if (i > at && frame->rbp_below)
+            place->rbp = word_at(frame->rsp - frame->rbp_below * 8);
+        place->pc = (uintptr_t)walk->pcs[i];
+        place->rsp = frame->rsp;
+        place->rbp_below = frame->rbp_below;
+        place->flags = frame->flags;
+        put(walk->new_pcs, walk->new_frames, count++, place);
     }
-    place->pc = (uintptr_t)walk->pcs[stop - 1];
-    place->rule = NULL;
     return count;
 }
 
-/* Walks until the last walk is met for good, or to the end, or for LIMIT frames. Returns how many new frames there
-   are before the frame MET of the last walk; MET == walk->end: it was not met, and ENDED counts. */
-static uint32_t walk_new(struct walk *walk, struct place *place, uint32_t limit, uint32_t *met, bool *ended)
+/* Walks on to the first frame that the last walk has too and that is still the same outward to its end: MET; or to
+   the outermost frame or LIMIT frames, then MET == walk->end and ENDED counts. Returns how many new frames there
+   are before MET. The first BLIND frames are not held against the last walk: the branch would be a gamble. */
+static uint32_t walk_new(struct walk *walk, struct place place, uint32_t limit, uint32_t *met, bool *ended)
 {
     uint32_t count = 0;
     uint32_t at = walk->first;
-    bool more = true;
-    while (more && count < limit) {
-        while (at < walk->end && walk->frames[at].rsp < place->frame.rsp)
-            at++;
-        if (at < walk->end && is_same_frame(walk, at, place)) {
-            renew(&walk->frames[at], &place->frame);
+    struct step step = {.more = true};
+    while (step.more && count < limit) {
+        bool same = false;
+        if (count >= walk->blind) {
+            while (at < walk->end && walk->frames[at].rsp < place.rsp)
+                at++;
+            same = at < walk->end && is_same_frame(walk, at, &place);
+        }
+        if (same) {
+            renew(&walk->frames[at], &place);
             uint32_t stop = confirm(walk, at);
             if (stop == walk->end) {
                 *met = at;
@@ -235,30 +276,43 @@ static uint32_t walk_new(struct walk *walk, struct place *place, uint32_t limit,
             }
             if (stop - at > limit - count)
                 stop = at + limit - count;
-            count = take_over(walk, at, stop, count, place);
+            count = take_over(walk, at, stop, count, &place);
             at = stop;
         } else {
-            append(walk, count++, place->pc, &place->frame);
+            put(walk->new_pcs, walk->new_frames, count++, &place);
         }
-        more = leave(place, ended);
-        if (place->came_by_rbp)
+        step = leave(&place);
+        if (step.by_rbp)
             walk->new_frames[count - 1].flags |= FRAME_USES_RBP;
     }
+    *ended = step.ended;
     *met = walk->end;
     return count;
+}
+
+/* Keeps `blind` at about the most new frames that recent walks needed. */
+static void adapt(struct walk *walk, uint32_t count, bool met)
+{
+    if (met && count > walk->blind)
+        walk->blind = count;
+    else if (++walk->turn % FORGET_EVERY == 0 && walk->blind > 0)
+        walk->blind--;
 }
 
 /* The last walk was cut by a limit further in: goes on outward from its last frame, for up to COUNT frames. */
 static void walk_on(struct walk *walk, uint32_t count)
 {
-    struct place place = {.pc = (uintptr_t)walk->pcs[walk->end - 1], .frame = walk->frames[walk->end - 1]};
-    for (bool more = leave(&place, &walk->ended);; more = leave(&place, &walk->ended)) {
-        if (place.came_by_rbp)
+    const struct frame *last = &walk->frames[walk->end - 1];
+    struct place place = {
+        .pc = (uintptr_t)walk->pcs[walk->end - 1], .rsp = last->rsp, .rbp = last->rbp, .flags = last->flags};
+    for (;;) {
+        struct step step = leave(&place);
+        walk->ended = step.ended;
+        if (step.by_rbp)
             walk->frames[walk->end - 1].flags |= FRAME_USES_RBP;
-        if (!more || count-- == 0)
+        if (!step.more || count-- == 0)
             break;
-        walk->pcs[walk->end] = (void *)place.pc;
-        walk->frames[walk->end++] = place.frame;
+        put(walk->pcs, walk->frames, walk->end++, &place);
     }
 }
 
@@ -279,8 +333,11 @@ static void place_new(struct walk *walk, uint32_t count, uint32_t met, uint32_t 
         met = walk->room - limit + count;
     }
     walk->first = met - count;
-    memcpy(walk->pcs + walk->first, walk->new_pcs, count * sizeof *walk->pcs);
-    memcpy(walk->frames + walk->first, walk->new_frames, count * sizeof *walk->frames);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct frame *frame = &walk->new_frames[i];
+        struct place place = {(uintptr_t)walk->new_pcs[i], frame->rsp, frame->rbp, frame->rbp_below, frame->flags};
+        put(walk->pcs, walk->frames, walk->first + i, &place);
+    }
 }
 
 /* What only the frames further out tell: from KNOWN on they are as they were. Beyond a walk that did not reach the
@@ -291,9 +348,9 @@ static uint64_t look_back(struct walk *walk, uint32_t known)
     bool needed = known < walk->end ? needs_rbp(&walk->frames[known]) : !walk->ended;
     for (uint32_t at = known; at-- > walk->first;) {
         struct frame *frame = &walk->frames[at];
-        bool passed_on = at + 1 == walk->end || !walk->frames[at + 1].rbp_slot;
+        bool passed_on = at + 1 == walk->end || !has_own_rbp(&walk->frames[at + 1]);
         needed = frame->flags & FRAME_USES_RBP || (passed_on && needed);
-        frame->flags = (frame->flags & ~(uint64_t)FRAME_NEEDS_RBP) | (needed ? FRAME_NEEDS_RBP : 0);
+        frame->flags = (frame->flags & ~(uint32_t)FRAME_NEEDS_RBP) | (needed ? FRAME_NEEDS_RBP : 0);
         hash = frame->hash = chain(hash, (uintptr_t)walk->pcs[at]);
     }
     return hash;
@@ -306,14 +363,12 @@ bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit
         return false;
     const uintptr_t *frame = caller.frame;
     struct place place = {
-        .pc = (uintptr_t)caller.return_address,
-        .frame = {.rsp = (uintptr_t)(frame + 2), .rbp = *frame, .pc_slot = frame + 1, .rbp_slot = frame},
-        .learn = ++walk->turn % LEARN_EVERY == 0,
-    };
+        .pc = (uintptr_t)caller.return_address, .rsp = (uintptr_t)(frame + 2), .rbp = *frame, .rbp_below = 2};
     bool ended = false;
     uint32_t met;
-    uint32_t count = walk_new(walk, &place, limit, &met, &ended);
+    uint32_t count = walk_new(walk, place, limit, &met, &ended);
     uint32_t kept = walk->end - met;
+    adapt(walk, count, kept != 0);
     bool known = kept != 0 && walk->ended && count + kept <= limit;
     if (kept == 0)
         walk->ended = ended;

@@ -5,10 +5,12 @@
 
 #include "arena.h"
 #include "capture.h"
+#include "domains.h"
 #include "lane.h"
 #include "modules.h"
 #include "site.h"
 #include "skiplist.h"
+#include "snapshot.h"
 #include "state.h"
 #include "trace.h"
 
@@ -43,6 +45,8 @@ static void resume_in_child(void)
     capture_reset_lock();
     arena_reset_lock();
     modules_reset_lock();
+    domains_reset_lock();
+    snapshot_reset_lock();
     resume();
     /* Another thread of the parent was in tm_stop: that is ours to finish. */
     if (!state_is_tracing())

@@ -178,11 +178,8 @@ static inline bool records_now(void)
 /* The end of every allocation of the program: RESULT, recorded if there is one. */
 static inline void *finish(void *result, size_t size, struct call_point caller)
 {
-    if (state_likely(result != NULL)) {
-        int error = errno;
+    if (state_likely(result != NULL))
         record_block(0, (uintptr_t)result, size, caller);
-        errno = error;
-    }
     record_is_busy = false;
     return result;
 }
@@ -206,11 +203,9 @@ HOOK void *calloc(size_t count, size_t size)
 HOOK void free(void *ptr)
 {
     if (records_now() && ptr) {
-        int error = errno;
         record_is_busy = true;
         record_remove(0, (uintptr_t)ptr);
         record_is_busy = false;
-        errno = error;
     }
     real.free(ptr);
 }
@@ -218,17 +213,12 @@ HOOK void free(void *ptr)
 /* The record goes before the real call: afterwards another thread may own the address. */
 static inline void *traced_realloc(void *ptr, size_t size, struct call_point caller)
 {
-    int error = errno;
     record_is_busy = true;
     uint64_t removed = ptr ? record_remove(0, (uintptr_t)ptr) : 0;
-    errno = error;
     void *result = real.realloc(ptr, size);
     /* A null result for size 0 means that PTR was freed. */
-    if (!result && size != 0) {
-        error = errno;
+    if (!result && size != 0)
         record_restore(0, (uintptr_t)ptr, removed);
-        errno = error;
-    }
     return finish(result, size, caller);
 }
 

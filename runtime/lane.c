@@ -1,4 +1,8 @@
-/* lane.c: claims by one atomic exchange; under a claim plain stores, which others may read at any time. */
+/* lane.c: claims, and under a claim plain stores, which others may read at any time.
+
+   The claim of a lane of one's own is a plain store too. A forking thread sets the mode and then looks at the
+   claims; a recording thread stores its claim, locks a page and then looks at the mode (state_may_change). Locking
+   is a full barrier, so one of the two sees the other. */
 
 #include "lane.h"
 
@@ -8,10 +12,18 @@
 static uint32_t lanes_given;
 static _Thread_local struct tm_lane *own_lane __attribute__((tls_model("initial-exec")));
 
-static struct tm_lane *lane_of_thread(void)
+#define SHARED_LANES 8
+#define OWN_LANES (TM_LANES - SHARED_LANES)
+
+static bool is_shared(const struct tm_lane *lane)
 {
-    if (state_unlikely(!own_lane))
-        own_lane = &tm_state.lanes[__atomic_fetch_add(&lanes_given, 1, __ATOMIC_RELAXED) % TM_LANES];
+    return lane >= tm_state.lanes + OWN_LANES;
+}
+
+static struct tm_lane *assign_lane(void)
+{
+    uint32_t number = __atomic_fetch_add(&lanes_given, 1, __ATOMIC_RELAXED);
+    own_lane = &tm_state.lanes[number < OWN_LANES ? number : OWN_LANES + number % SHARED_LANES];
     return own_lane;
 }
 
@@ -22,14 +34,24 @@ static bool try_claim(struct tm_lane *lane)
                                        __ATOMIC_RELAXED);
 }
 
+static struct tm_lane *claim_shared(struct tm_lane *lane)
+{
+    for (unsigned turn = 0; !try_claim(lane); turn++) {
+        lane = lane + 1 < tm_state.lanes + TM_LANES ? lane + 1 : tm_state.lanes + OWN_LANES;
+        lock_pause(turn);
+    }
+    return lane;
+}
+
 struct tm_lane *lane_claim(void)
 {
-    struct tm_lane *lane = lane_of_thread();
-    for (unsigned turn = 0; state_unlikely(!try_claim(lane)); turn++) {
-        lane = lane + 1 < tm_state.lanes + TM_LANES ? lane + 1 : tm_state.lanes;
-        if (turn >= TM_LANES)
-            lock_pause(turn);
-    }
+    struct tm_lane *lane = own_lane;
+    if (state_unlikely(!lane))
+        lane = assign_lane();
+    if (state_unlikely(is_shared(lane)))
+        lane = claim_shared(lane);
+    else
+        state_publish(lane->claimed, TM_CLAIM_TAKEN);
     state_claim = &lane->claimed;
     return lane;
 }
@@ -52,7 +74,7 @@ static void raise_peak(int64_t bytes)
 static void flush(struct tm_lane *lane)
 {
     int64_t change = lane->change;
-    int64_t before = (int64_t)state_add(tm_state.current, (uint64_t)change) - change;
+    int64_t before = state_add(tm_state.current, change) - change;
     raise_peak(before + lane->high);
     __atomic_store_n(&lane->change, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&lane->high, 0, __ATOMIC_RELAXED);
@@ -61,49 +83,57 @@ static void flush(struct tm_lane *lane)
 void lane_count(struct tm_lane *lane, int64_t bytes)
 {
     int64_t change = lane->change + bytes;
+    uint32_t resets = (uint32_t)state_peek(tm_state.resets);
+    if (state_unlikely(lane->resets != resets)) {
+        __atomic_store_n(&lane->high, lane->change, __ATOMIC_RELAXED);
+        state_publish(lane->resets, resets);
+    }
     __atomic_store_n(&lane->change, change, __ATOMIC_RELAXED);
     if (change > lane->high)
         __atomic_store_n(&lane->high, change, __ATOMIC_RELAXED);
-    if (state_unlikely(change >= LANE_STEP || change <= -LANE_STEP))
+    if (state_unlikely(change >= TM_LANE_STEP || change <= -TM_LANE_STEP))
         flush(lane);
+}
+
+static int64_t sum_of_changes(void)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < TM_LANES; i++)
+        sum += state_peek(tm_state.lanes[i].change);
+    return sum;
+}
+
+static int64_t highest_high(void)
+{
+    int64_t high = 0;
+    for (int i = 0; i < TM_LANES; i++) {
+        const struct tm_lane *lane = &tm_state.lanes[i];
+        if (state_peek(lane->resets) == (uint32_t)state_peek(tm_state.resets) && state_peek(lane->high) > high)
+            high = state_peek(lane->high);
+    }
+    return high;
+}
+
+/* Another thread may have removed a block's trace before the thread that put it could count it: never below 0. */
+static uint64_t at_least_none(int64_t bytes)
+{
+    return bytes > 0 ? (uint64_t)bytes : 0;
 }
 
 void lane_read(size_t *current, size_t *peak)
 {
-    int64_t shared = (int64_t)state_peek(tm_state.current);
-    int64_t sum = shared;
-    int64_t high = 0;
-    for (int i = 0; i < TM_LANES; i++) {
-        sum += state_peek(tm_state.lanes[i].change);
-        if (state_peek(tm_state.lanes[i].high) > high)
-            high = state_peek(tm_state.lanes[i].high);
-    }
-    raise_peak(shared + high);
+    int64_t shared = state_peek(tm_state.current);
+    int64_t sum = shared + sum_of_changes();
+    raise_peak(shared + highest_high());
     raise_peak(sum);
-    *current = sum > 0 ? (size_t)sum : 0;
+    *current = (size_t)at_least_none(sum);
     *peak = (size_t)state_peek(tm_state.peak);
-}
-
-/* A lane whose thread stays inside for long keeps its change, which the peak's bound allows. */
-static void flush_unless_held(struct tm_lane *lane)
-{
-    for (unsigned turn = 0; turn < 128; turn++) {
-        if (try_claim(lane)) {
-            flush(lane);
-            state_publish(lane->claimed, TM_CLAIM_FREE);
-            return;
-        }
-        lock_pause(turn);
-    }
 }
 
 void lane_reset_peak(void)
 {
-    for (int i = 0; i < TM_LANES; i++)
-        flush_unless_held(&tm_state.lanes[i]);
-    /* Another thread may have removed a block's trace before the thread that put it could count it. */
-    int64_t current = (int64_t)state_peek(tm_state.current);
-    state_publish(tm_state.peak, current > 0 ? (uint64_t)current : 0);
+    state_add(tm_state.resets, 1);
+    state_publish(tm_state.peak, at_least_none(state_peek(tm_state.current) + sum_of_changes()));
 }
 
 void lane_quiesce(void)

@@ -1,11 +1,11 @@
 /* lane.h: a thread's share of the tracer: what it counts, and its last stack walk.
 
-   A thread claims a lane for as long as it records or forgets one block. A claim never waits: a lane that is
-   taken, because more threads than lanes allocate, is passed over for another. So whoever holds a claim has
-   the lane's fields to itself and threads meet on no line of memory.
+   A thread claims a lane for as long as it records or forgets one block, and has the lane's fields to itself for
+   that time, so that threads meet on no line of memory. The first threads get a lane each, for good; all later
+   ones share the last few, and pass over one that is taken.
 
    `current` is exact. `peak` is exact while one thread allocates; with n of them it may miss up to
-   (n - 1) * LANE_STEP bytes, since a lane tells the shared sum only when it has moved by LANE_STEP. */
+   (n - 1) * TM_LANE_STEP bytes, since a lane tells the shared sum only when it has moved by TM_LANE_STEP. */
 
 #ifndef TM_LANE_H
 #define TM_LANE_H
@@ -13,8 +13,6 @@
 #include "layout.h"
 
 #include <stddef.h>
-
-#define LANE_STEP (64 << 10)
 
 struct tm_lane *lane_claim(void);
 void lane_release(struct tm_lane *lane);

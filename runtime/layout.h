@@ -133,7 +133,7 @@ struct tm_site {
     uint32_t flags;     /* TM_SITE_* */
     uint32_t size_high; /* bits of the size from TM_SIZE_BITS up */
     uint32_t unloads;   /* tm_state.unloads when the site was made: which modules' frames these may be */
-    uint32_t reserved;
+    uint32_t number;    /* how many were made before it */
     uint64_t frames[];
 };
 #define TM_SITE_CUT 1u /* the walk ended before the outermost frame: at the limit, or for want of unwind data */
@@ -152,6 +152,13 @@ struct tm_module {
     char path[TM_MODULE_PATH_MAX]; /* terminated; cut at the front by "..." where it is longer */
 };
 
+/* A name that the program gave a domain. The last entry of a domain counts. */
+#define TM_DOMAIN_NAME_MAX 60
+struct tm_domain {
+    uint32_t domain;
+    char name[TM_DOMAIN_NAME_MAX]; /* UTF-8, terminated */
+};
+
 enum tm_claim {
     TM_CLAIM_FREE = 0,
     TM_CLAIM_TAKEN = 1,  /* a thread is inside: it records or forgets a block */
@@ -161,11 +168,13 @@ enum tm_claim {
 /* Threads count in lanes so that they do not meet: a lane belongs to the thread that claimed it.
    current = tm_state.current + sum of change. peak: see tm_state. */
 #define TM_LANES 64
+#define TM_LANE_STEP (64 << 10) /* bytes of change, up or down, after which a lane tells tm_state.current */
 struct tm_lane {
     int64_t change;   /* bytes since this lane last told tm_state.current; by claim */
-    int64_t high;     /* the most that change has been since then, 0 or more; by claim */
+    int64_t high;     /* the most that change has been since then, or since the peak was reset; by claim */
     uint32_t claimed; /* enum tm_claim */
-    uint32_t reserved;
+    uint32_t
+        resets; /* the tm_state.resets that `high` is of; where it is another, `high` counts for nothing; by claim */
     TM_ADDRESS(struct walk, walk); /* the writer's: the last stack walk; by claim */
     uint64_t padding[12];
 };
@@ -180,21 +189,25 @@ enum tm_mode {
 struct tm_state {
     uint32_t mode;        /* enum tm_mode */
     uint32_t frame_limit; /* 1..65535 */
-    uint64_t current;     /* bytes, without what the lanes still hold */
-    uint64_t peak;        /* bytes: at least this. With the lanes: max(peak, current + the highest lane's high) */
-    uint64_t lost;        /* blocks that could not be recorded, for want of memory or of site numbers */
-    uint64_t arena_bytes; /* taken from the kernel */
-    TM_ADDRESS(struct tm_slab, slabs);       /* newest first */
-    TM_ADDRESS(struct tm_node, head);        /* before the first node; no blocks of its own, TM_LEVELS high */
+    int64_t current;      /* bytes, without what the lanes still hold; they may hold more than that */
+    uint64_t
+        peak; /* bytes: at least this. With the lanes: max(peak, current + the highest high of a lane of this reset) */
+    uint64_t lost;                     /* blocks that could not be recorded, for want of memory or of site numbers */
+    uint64_t arena_bytes;              /* taken from the kernel */
+    TM_ADDRESS(struct tm_slab, slabs); /* newest first */
+    TM_ADDRESS(struct tm_node, head);  /* before the first node; no blocks of its own, TM_LEVELS high */
     TM_ADDRESS(struct tm_segment, segments); /* TM_SEGMENT_COUNT of them, filled from the first */
     TM_ADDRESS(struct tm_module, modules);   /* unloaded ones, oldest first */
     uint32_t module_count;
     uint32_t unloads; /* how many modules were unloaded so far, those not kept in the table included */
     uint64_t site_count;
     uint64_t node_count;
-    uint64_t unloads_lost; /* modules that the table had no room for */
-    uint64_t started;      /* CLOCK_REALTIME of the last tm_start, nanoseconds; 0: never */
-    uint64_t reserved[18];
+    uint64_t unloads_lost;                 /* modules that the table had no room for */
+    uint64_t started;                      /* CLOCK_REALTIME of the last tm_start, nanoseconds; 0: never */
+    TM_ADDRESS(struct tm_domain, domains); /* names, oldest first */
+    uint64_t domain_count;
+    uint64_t resets; /* how often the peak was counted anew */
+    uint64_t reserved[15];
     struct tm_lane lanes[TM_LANES]; /* at a multiple of 128 */
 };
 

@@ -102,21 +102,25 @@ static void measure(const struct dl_phdr_info *info, uint64_t *start, uint64_t *
     }
 }
 
-static void add_loaded(const struct dl_phdr_info *info, uint64_t start, uint64_t end)
+static void describe(const struct dl_phdr_info *info, struct tm_module *module)
 {
-    struct tm_module *module = append(&loaded, UINT32_MAX);
-    if (!module)
-        return;
     memset(module, 0, sizeof *module);
-    module->start = start;
-    module->end = end;
+    measure(info, &module->start, &module->end);
     module->bias = info->dlpi_addr;
-    module->when = pass;
     set_path(module, info->dlpi_name);
     for (int i = 0; i < info->dlpi_phnum; i++)
         if (info->dlpi_phdr[i].p_type == PT_NOTE && module->build_id_length == 0)
             read_build_id(module, (const char *)info->dlpi_addr + info->dlpi_phdr[i].p_vaddr,
                           info->dlpi_phdr[i].p_filesz);
+}
+
+static void add_loaded(const struct dl_phdr_info *info)
+{
+    struct tm_module *module = append(&loaded, UINT32_MAX);
+    if (!module)
+        return;
+    describe(info, module);
+    module->when = pass;
     loaded.count++;
 }
 
@@ -132,7 +136,7 @@ static void see(const struct dl_phdr_info *info)
             return;
         }
     if (end != 0)
-        add_loaded(info, start, end);
+        add_loaded(info);
 }
 
 static int see_if_new(struct dl_phdr_info *info, size_t size, void *first)
@@ -248,6 +252,33 @@ void modules_after_unload(void)
     while (look.anything_gone && take_gone(look.pass, &gone)) {
         capture_forget_range((uintptr_t)gone.start, (uintptr_t)gone.end);
         site_retire_range((uintptr_t)gone.start, (uintptr_t)gone.end);
+    }
+}
+
+struct visitor {
+    void (*visit)(void *argument, const struct tm_module *module, uint64_t unload);
+    void *argument;
+};
+
+static int visit_loaded(struct dl_phdr_info *info, size_t size, void *argument)
+{
+    (void)size;
+    const struct visitor *visitor = argument;
+    struct tm_module module;
+    describe(info, &module);
+    if (module.end != 0)
+        visitor->visit(visitor->argument, &module, 0);
+    return 0;
+}
+
+void modules_visit(void (*visit)(void *argument, const struct tm_module *module, uint64_t unload), void *argument)
+{
+    struct visitor visitor = {visit, argument};
+    dl_iterate_phdr(visit_loaded, &visitor);
+    uint32_t count = state_load(tm_state.module_count);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct tm_module *module = &state_load(tm_state.modules)[i];
+        visit(argument, module, (uint64_t)module->unload + 1);
     }
 }
 

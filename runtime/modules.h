@@ -3,10 +3,17 @@
 #ifndef TM_MODULES_H
 #define TM_MODULES_H
 
+#include <stdint.h>
+
 /* Around a dlclose, without a lock held. `_after` enters what is gone into tm_state.modules, and makes the
    stack walk and the sites forget it. Thread safe. */
 void modules_before_unload(void);
 void modules_after_unload(void);
+
+/* Calls VISIT with every loaded module (unload 0) and every unloaded one that the table has (unload: how many had
+   been unloaded once it was). VISIT takes no lock that is held around a call to the loader. */
+struct tm_module;
+void modules_visit(void (*visit)(void *argument, const struct tm_module *module, uint64_t unload), void *argument);
 
 /* In a forked child. */
 void modules_reset_lock(void);

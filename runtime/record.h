@@ -1,6 +1,6 @@
 /* record.h: from a call into the library to a recorded block, and to a forgotten one.
 
-   Safe in any state of the library. May change errno; the entry points keep the program's. */
+   Safe in any state of the library. Keeps errno, as all below does: what asks the kernel for something saves it. */
 
 #ifndef TM_RECORD_H
 #define TM_RECORD_H

@@ -1,10 +1,8 @@
-/* rule_cache.c: open addressing. Rules are never moved or overwritten by another program counter's, so a reader
-   takes no lock. Growing publishes a larger copy; the old one stays for readers that are still in it. */
+/* rule_cache.c: packs rules, and fills the cache when a key is new. */
 
 #include "rule_cache.h"
 
 #include "arena.h"
-#include "state.h"
 
 #include <stddef.h>
 
@@ -14,13 +12,7 @@
 #define CFA_UNITS_MAX ((1 << 14) - 1)
 #define RBP_UNITS_MAX ((1 << 12) - 1)
 
-struct cache {
-    uint32_t mask;
-    uint32_t used;
-    struct rule rules[];
-};
-
-static struct cache *cache; /* published; replaced by grow_lock */
+struct rule_cache *rule_cache; /* replaced by grow_lock */
 static struct lock grow_lock;
 
 static uint32_t pack(const struct unwind_rule *rule)
@@ -38,10 +30,9 @@ struct unwind_rule rule_cache_decode(uint64_t key)
 }
 
 /* The rule of KEY, or the free one where it would go. The cache always has a free one. */
-static struct rule *look_up(struct cache *in, uint64_t key)
+static struct rule *look_up(struct rule_cache *in, uint64_t key)
 {
-    uint32_t at = (uint32_t)(key * UINT64_C(0x9e3779b97f4a7c15) >> 32) & in->mask;
-    for (;; at = (at + 1) & in->mask) {
+    for (uint64_t at = rule_cache_start(in, key);; at = (at + 1) & in->mask) {
         uint64_t seen = state_load(in->rules[at].key);
         if (seen == key || seen == 0)
             return &in->rules[at];
@@ -50,82 +41,56 @@ static struct rule *look_up(struct cache *in, uint64_t key)
 
 static bool grow(void)
 {
-    uint32_t rules = cache ? (cache->mask + 1) * 2 : FIRST_RULES;
-    struct cache *larger = arena_take(TM_SLAB_OTHER, sizeof(struct cache) + rules * sizeof(struct rule));
+    uint64_t rules = rule_cache ? (rule_cache->mask + 1) * 2 : FIRST_RULES;
+    struct rule_cache *larger = arena_take(TM_SLAB_OTHER, sizeof(struct rule_cache) + rules * sizeof(struct rule));
     if (!larger)
         return false;
     larger->mask = rules - 1;
-    for (uint32_t i = 0; cache && i <= cache->mask; i++)
-        if (cache->rules[i].key) {
-            struct rule *rule = look_up(larger, cache->rules[i].key);
-            *rule = cache->rules[i];
-            rule->caller = 0;
-            larger->used++;
-        }
-    state_publish(cache, larger);
+    for (uint64_t i = 0; rule_cache && i <= rule_cache->mask; i++)
+        if (rule_cache->rules[i].key)
+            *look_up(larger, rule_cache->rules[i].key) = rule_cache->rules[i];
+    larger->used = rule_cache ? rule_cache->used : 0;
+    state_publish(rule_cache, larger);
     return true;
 }
 
-/* The rule's place in the cache, NULL if there is no memory for it. */
-static struct rule *keep(uint64_t key, uint32_t packed)
+/* A quarter full at the most, so that few keys lie elsewhere than their hash points; fuller for want of memory. */
+static void keep(uint64_t key, uint32_t packed)
 {
-    struct rule *rule = NULL;
     state_acquire(&grow_lock);
-    if ((cache && cache->used * 2 <= cache->mask) || grow() || (cache && cache->used < cache->mask))
-        rule = look_up(cache, key);
-    if (rule) {
+    if ((rule_cache && rule_cache->used * 4 <= rule_cache->mask) || grow() ||
+        (rule_cache && rule_cache->used < rule_cache->mask)) {
+        struct rule *rule = look_up(rule_cache, key);
         state_publish(rule->packed, packed);
         if (rule->key == 0) {
             state_publish(rule->key, key);
-            cache->used++;
+            rule_cache->used++;
         }
     }
     lock_release(&grow_lock);
-    return rule;
 }
 
-static uint32_t find_or_decode(uint64_t key, struct rule **at)
+uint32_t rule_cache_find(uint64_t key)
 {
-    struct cache *in = state_load(cache);
-    *at = in ? look_up(in, key) : NULL;
-    if (state_likely(*at && state_load((*at)->key) == key)) {
-        uint32_t packed = state_peek((*at)->packed);
-        if (state_likely(packed != UNWIND_NONE))
-            return packed;
-    }
+    struct rule_cache *in = state_load(rule_cache);
+    const struct rule *at = in ? look_up(in, key) : NULL;
+    if (at && state_load(at->key) == key && state_peek(at->packed) != UNWIND_NONE)
+        return state_peek(at->packed);
     struct unwind_rule rule = rule_cache_decode(key);
     uint32_t packed = pack(&rule);
     /* What is unknown may become known: code without a module today, a module's tomorrow. */
-    *at = rule.kind == UNWIND_CUT ? NULL : keep(key, packed);
-    return packed;
-}
-
-uint32_t rule_cache_next(uint64_t key, bool learn, struct rule **rule)
-{
-    struct cache *in = state_load(cache);
-    struct rule *callee = *rule;
-    if (state_likely(callee != NULL)) {
-        struct rule *predicted = &in->rules[state_peek(callee->caller) & in->mask];
-        uint32_t packed = state_peek(predicted->packed);
-        if (state_likely(state_load(predicted->key) == key && packed != UNWIND_NONE)) {
-            *rule = predicted;
-            return packed;
-        }
-    }
-    uint32_t packed = find_or_decode(key, rule);
-    in = state_load(cache);
-    if (learn && callee && *rule >= in->rules && *rule <= in->rules + in->mask)
-        __atomic_store_n(&callee->caller, (uint32_t)(*rule - in->rules), __ATOMIC_RELAXED);
+    if (rule.kind != UNWIND_CUT)
+        keep(key, packed);
     return packed;
 }
 
 void rule_cache_forget(uintptr_t start, uintptr_t end)
 {
     state_acquire(&grow_lock);
-    for (uint32_t i = 0; cache && i <= cache->mask; i++) {
-        uintptr_t pc = (uintptr_t)(cache->rules[i].key & ~RULE_EXACT);
+    for (uint64_t i = 0; rule_cache && i <= rule_cache->mask; i++) {
+        uintptr_t pc = (uintptr_t)(rule_cache->rules[i].key & ~RULE_EXACT);
         if (pc - 1 >= start && pc - 1 < end)
-            state_publish(cache->rules[i].packed, UNWIND_NONE);
+            state_publish(rule_cache->rules[i].packed, UNWIND_NONE);
     }
     lock_release(&grow_lock);
 }

@@ -142,10 +142,15 @@ static bool open_segment(void)
     return true;
 }
 
+static uint32_t units_of(uint32_t nframe)
+{
+    return (uint32_t)((sizeof(struct tm_site) + (size_t)nframe * 8 + TM_SITE_UNIT - 1) / TM_SITE_UNIT);
+}
+
 /* Room for a site of NFRAME frames: its number, or 0. */
 static uint32_t take_number(uint32_t nframe)
 {
-    uint32_t units = (uint32_t)((sizeof(struct tm_site) + (size_t)nframe * 8 + TM_SITE_UNIT - 1) / TM_SITE_UNIT);
+    uint32_t units = units_of(nframe);
     if ((segment_count == 0 || unit_used + units > UNITS_PER_SEGMENT) && !open_segment())
         return 0;
     uint32_t number = (segment_count - 1) << TM_SEGMENT_SHIFT | unit_used;
@@ -169,6 +174,7 @@ static uint32_t make(uint64_t hash, uint32_t domain, uint32_t size_high, const s
     site->flags = flags_of(traceback);
     site->size_high = size_high;
     site->unloads = state_load(tm_state.unloads);
+    site->number = (uint32_t)tm_state.site_count;
     for (uint32_t i = 0; i < traceback->nframe; i++)
         site->frames[i] = (uintptr_t)traceback->frames[i];
     table_put(table, hash, number);
@@ -200,6 +206,28 @@ static bool has_frame_in(const struct tm_site *site, uintptr_t start, uintptr_t 
         if (site->frames[i] - 1 >= start && site->frames[i] - 1 < end)
             return true;
     return false;
+}
+
+const struct tm_site *site_next(struct site_cursor *cursor)
+{
+    if (cursor->number == 0) {
+        cursor->left = state_load(tm_state.site_count);
+        cursor->number = TM_SLAB_HEADER / TM_SITE_UNIT;
+    }
+    if (cursor->left == 0)
+        return NULL;
+    /* A segment ends with its slab's used bytes; the next site opens the next one. */
+    for (;;) {
+        struct tm_slab *slab = (struct tm_slab *)state_load(segments[cursor->number >> TM_SEGMENT_SHIFT].sites);
+        uint64_t used = TM_SLAB_HEADER + state_load(slab->used);
+        if ((uint64_t)(cursor->number & (UNITS_PER_SEGMENT - 1)) * TM_SITE_UNIT < used)
+            break;
+        cursor->number = ((cursor->number >> TM_SEGMENT_SHIFT) + 1) << TM_SEGMENT_SHIFT | TM_SLAB_HEADER / TM_SITE_UNIT;
+    }
+    const struct tm_site *site = site_at(cursor->number);
+    cursor->number += units_of(site->nframe);
+    cursor->left--;
+    return site;
 }
 
 void site_retire_range(uintptr_t start, uintptr_t end)

@@ -28,6 +28,13 @@ uint32_t site_intern(uint32_t domain, uint32_t size_high, const struct traceback
 /* The site of a number that site_intern gave. */
 const struct tm_site *site_get(uint32_t number);
 
+/* The sites in the order in which they were made, those that there are at the first call; NULL at the end. */
+struct site_cursor {
+    uint32_t number; /* 0 before the first call */
+    uint64_t left;
+};
+const struct tm_site *site_next(struct site_cursor *cursor);
+
 /* No site made so far that has a frame in [START, END) is found again: another module's code may come there. */
 void site_retire_range(uintptr_t start, uintptr_t end);
 

@@ -232,6 +232,42 @@ uint64_t skiplist_get(uint32_t domain, uintptr_t address)
     return uses_directory(domain, address) ? look_by_page(address, false) : look_by_search(domain, address, false);
 }
 
+/* The first node after the cursor's, NULL at the end. */
+static struct tm_node *node_after(const struct skiplist_cursor *cursor)
+{
+    struct tm_node *before[TM_LEVELS];
+    if (!cursor->started)
+        return head.next;
+    struct tm_node *found = search(cursor->domain, cursor->key, before);
+    return found ? found->next : before[0]->next;
+}
+
+static unsigned copy_blocks(struct tm_node *node, struct skiplist_block *blocks)
+{
+    unsigned count = 0;
+    for (int slot = node_next(node, 0); slot >= 0; slot = node_next(node, slot + 1))
+        blocks[count++] = (struct skiplist_block){node_address(node, slot), *node_entry(node, slot)};
+    return count;
+}
+
+bool skiplist_read_node(struct skiplist_cursor *cursor, struct skiplist_block *blocks, unsigned *count)
+{
+    state_acquire(&order_lock);
+    struct tm_node *node = node_after(cursor);
+    if (node) {
+        directory_cell *cell =
+            uses_directory(node->domain, (uintptr_t)node->key) ? directory_find((uintptr_t)node->key) : NULL;
+        if (cell)
+            directory_lock_within(cell);
+        *count = copy_blocks(node, blocks);
+        *cursor = (struct skiplist_cursor){true, node->domain, node->key};
+        if (cell)
+            directory_unlock(cell, node);
+    }
+    lock_release(&order_lock);
+    return node != NULL;
+}
+
 static void clear_node(struct tm_node *node, void (*dropped)(void *argument, uint64_t entry), void *argument)
 {
     for (int slot = node_next(node, 0); slot >= 0; slot = node_next(node, slot + 1))

@@ -28,6 +28,19 @@ uint64_t skiplist_take(uint32_t domain, uintptr_t address);
 /* The entry at the address, 0 if there is none. */
 uint64_t skiplist_get(uint32_t domain, uintptr_t address);
 
+/* Reads the blocks node by node, in order; the caller has claimed no lane. False at the end. BLOCKS has room for
+   TM_NODE_SLOTS; COUNT may be 0. Each node is read as it is at one moment; blocks come and go between two calls. */
+struct skiplist_block {
+    uintptr_t address;
+    uint64_t entry;
+};
+struct skiplist_cursor {
+    bool started;
+    uint32_t domain; /* of the last node */
+    uint64_t key;
+};
+bool skiplist_read_node(struct skiplist_cursor *cursor, struct skiplist_block *blocks, unsigned *count);
+
 /* Removes every block and calls DROPPED with ARGUMENT and each one's entry. Blocks put meanwhile by other threads stay
    unless tracing is off. */
 void skiplist_clear(void (*dropped)(void *argument, uint64_t entry), void *argument);

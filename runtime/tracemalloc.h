@@ -4,7 +4,7 @@
    a running process or a core; see tracemalloc-gdb. These functions let the program itself take part.
 
    All functions may be called from any thread at any time, also from several at once, except from signal
-   handlers. None but tm_start changes errno. Sizes are in bytes, as the program asked for them. */
+   handlers. None but tm_start and tm_take_snapshot changes errno. Sizes are in bytes, as the program asked for them. */
 
 #ifndef TRACEMALLOC_H
 #define TRACEMALLOC_H
@@ -63,6 +63,16 @@ TM_API int tm_track(unsigned domain, uintptr_t ptr, size_t size);
 
 /* Forgets what tm_track recorded at (DOMAIN, PTR). Returns 0, also when nothing was; -2 when not tracing. */
 TM_API int tm_untrack(unsigned domain, uintptr_t ptr);
+
+/* Writes a snapshot of all traced blocks to FILENAME, which `tm-compare` and `Snapshot.load` read. The file holds
+   program counters; it is symbolised when it is read, with the program's files at hand. It appears whole or not at
+   all. Other threads go on meanwhile: a block that comes or goes then is in it or not. Calls no malloc.
+   Returns 0, or -1 and errno: EINVAL (not tracing; FILENAME is too long), or the file system's. */
+TM_API int tm_take_snapshot(const char *filename);
+
+/* Gives DOMAIN a name of up to 59 bytes of UTF-8 that debuggers show; a longer one is cut. A later name of the same
+   domain replaces it. The name is copied. Returns 0, or -1 when there is no memory or 65536 names were given. */
+TM_API int tm_domain_name(unsigned domain, const char *name);
 
 #ifdef __cplusplus
 }

@@ -344,16 +344,35 @@ class Site:
     def total_nframe(self) -> int | None:
         return self._total_nframe
 
+    @property
+    def unskipped(self) -> Site:
+        """The site whose innermost frame is the one that called the allocator."""
+        return self
+
+    @property
+    def wants_frames(self) -> bool:
+        """Whether the traceback was cut among its wrappers."""
+        return False
+
 
 class _SkippingSite(Site):
     """A site whose blocks count for another of its frames."""
 
-    __slots__ = ("_site", "_innermost")
+    __slots__ = ("_site", "_innermost", "_wants_frames")
 
-    def __init__(self, site: Site, innermost: RawFrame) -> None:
+    def __init__(self, site: Site, innermost: RawFrame, wants_frames: bool) -> None:
         super().__init__(site.domain, (), None)
         self._site = site
         self._innermost = innermost
+        self._wants_frames = wants_frames
+
+    @property
+    def unskipped(self) -> Site:
+        return self._site
+
+    @property
+    def wants_frames(self) -> bool:
+        return self._wants_frames
 
     @property
     def frames(self) -> RawFrames:
@@ -371,11 +390,12 @@ class _SkippingSite(Site):
 class Rows:
     """The columns of a snapshot. They do not change.
 
-    addresses() gives one address per block, rows expanded in order, or None; it is read at most once.
+    addresses() gives one address per block, rows expanded in order, or None where they are not known; it is read at
+    most once.
     """
 
     def __init__(self, sites: Sequence[Site], site_indexes: Sequence[int], sizes: Sequence[int],
-                 counts: Sequence[int], addresses: Callable[[], Sequence[int]] | None = None,
+                 counts: Sequence[int], addresses: Callable[[], Sequence[int] | None] | None = None,
                  totals: list[Total] | None = None) -> None:
         self.sites = sites
         self.site_indexes = site_indexes
@@ -391,7 +411,7 @@ class Rows:
     def addresses(self) -> Sequence[int] | None:
         if self._read_addresses is not None:
             addresses = self._read_addresses()
-            if len(addresses) != self.block_count:
+            if addresses is not None and len(addresses) != self.block_count:
                 raise ValueError(f"{len(addresses)} addresses for {self.block_count} blocks: give one for each")
             self._addresses, self._read_addresses = addresses, None
         return self._addresses
@@ -418,7 +438,7 @@ class Rows:
 
     def with_sites(self, sites: Sequence[Site]) -> Rows:
         """The same blocks, other objects for their sites."""
-        addresses = (lambda: self.addresses() or ()) if self.has_addresses else None
+        addresses = self.addresses if self.has_addresses else None
         return Rows(sites, self.site_indexes, self.sizes, self.counts, addresses, self._totals)
 
     def of_sites(self, kept: set[int]) -> Rows:
@@ -428,9 +448,10 @@ class Rows:
         def column(values: Sequence[int]) -> array[int]:
             return array("Q", compress(values, chosen))
 
-        def addresses() -> array[int]:
+        def addresses() -> array[int] | None:
+            all_addresses = self.addresses()
             blocks = (block for keep, count in zip(chosen, self.counts) for block in repeat(keep, count))
-            return array("Q", compress(self.addresses() or (), blocks))
+            return None if all_addresses is None else array("Q", compress(all_addresses, blocks))
 
         return Rows(self.sites, column(self.site_indexes), column(self.sizes), column(self.counts),
                     addresses if self.has_addresses else None)
@@ -672,12 +693,12 @@ class _Groups(dict[Hashable, Statistic]):
 class Snapshot:
     """The blocks that lived at one moment, from raw traces.
 
-    info holds facts by name (program, pid, time, ...), notes sentences on what is missing or partial; both, and any
-    attribute of JSON's types that a user sets, survive dump and load. wrapper_only_blocks: see skip_wrappers.
+    info holds facts by name (program, pid, time, ...), notes sentences on what is missing or partial, of which more may
+    come as frames are looked up; both, and any attribute of JSON's types that a user sets, survive dump and load.
     """
 
     # What a user sets goes to __dict__, what is ours does not.
-    __slots__ = ("rows", "traces", "traceback_limit", "info", "notes", "wrapper_only_blocks", "__dict__")
+    __slots__ = ("rows", "traces", "traceback_limit", "info", "_notes", "__dict__")
 
     def __init__(self, traces: Iterable[RawTrace], traceback_limit: int) -> None:
         self._fill(_rows_of_traces(traces), traceback_limit, {}, ())
@@ -685,10 +706,10 @@ class Snapshot:
     @classmethod
     def from_columns(cls, sites: Sequence[Site], site_indexes: array[int], sizes: array[int], counts: array[int],
                      traceback_limit: int, *, info: dict[str, Any] | None = None, notes: Sequence[str] = (),
-                     addresses: Callable[[], Sequence[int]] | None = None) -> Snapshot:
+                     addresses: Callable[[], Sequence[int] | None] | None = None) -> Snapshot:
         """A snapshot that takes over three parallel columns; ValueError where they do not fit together.
 
-        addresses, when it is called, gives one address per block, rows expanded in order.
+        addresses, when it is called, gives one address per block, rows expanded in order, or None.
         """
         if not len(site_indexes) == len(sizes) == len(counts):
             raise ValueError(f"columns of {len(site_indexes)}, {len(sizes)} and {len(counts)} rows: give equal ones")
@@ -710,11 +731,29 @@ class Snapshot:
         self.traces: Sequence[Trace] = _Traces(rows)
         self.traceback_limit = traceback_limit
         self.info = dict(info)
-        self.notes = tuple(notes)
-        self.wrapper_only_blocks = 0
+        self._notes = notes
 
     def _with_rows(self, rows: Rows) -> Snapshot:
-        return self._of_rows(rows, self.traceback_limit, self.info, self.notes)
+        return self._of_rows(rows, self.traceback_limit, self.info, self._notes)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(self._notes)
+
+    @property
+    def skipped_blocks(self) -> int:
+        """How many blocks skip_wrappers made count for another frame than the one that called the allocator."""
+        return self._count_blocks(lambda site: site is not site.unskipped
+                                  and site.innermost != site.unskipped.innermost)
+
+    @property
+    def wrapper_only_blocks(self) -> int:
+        """How many blocks skip_wrappers left at a wrapper because their traceback was cut there: more frames would
+        help them."""
+        return self._count_blocks(lambda site: site.wants_frames)
+
+    def _count_blocks(self, is_counted: Callable[[Site], bool]) -> int:
+        return sum(count for index, _, count in self.rows.totals() if is_counted(self.rows.sites[index]))
 
     def dump(self, filename: str | os.PathLike[str]) -> None:
         """Write the snapshot to a file, whole or not at all."""
@@ -747,26 +786,21 @@ class Snapshot:
         """A new snapshot whose blocks count for the innermost frame that is no wrapper.
 
         A wrapper's function, filename or module matches one of the patterns. Where all frames are wrappers, the
-        outermost counts. This holds for filters on the innermost frame and for statistics that are not cumulative;
-        tracebacks stay whole, and a file keeps the tracebacks alone. wrapper_only_blocks of the new snapshot counts
-        the blocks whose traceback was cut among its wrappers: more frames would help there.
+        outermost counts. This holds for filters on the innermost frame and for statistics by line, file and function
+        that are not cumulative; tracebacks stay whole, and a file keeps the tracebacks alone.
         """
         if isinstance(patterns, str):
             raise TypeError(f"patterns is the str {patterns!r}: give a list of patterns")
         is_wrapper = _wrapper_test(patterns)
         sites = list(self.rows.sites)
-        only = 0
-        for index, _, count in self.rows.totals():
-            site = sites[index]
+        for index, _, _ in self.rows.totals():
+            site = sites[index] = sites[index].unskipped
             if site.innermost is None or not is_wrapper(site.innermost):
                 continue
             chosen = next((raw for raw in site.frames if not is_wrapper(raw)), None)
-            sites[index] = _SkippingSite(site, chosen or site.frames[-1])
-            if chosen is None and (site.total_nframe is None or site.total_nframe > len(site.frames)):
-                only += count
-        snapshot = self._with_rows(self.rows.with_sites(sites))
-        snapshot.wrapper_only_blocks = only
-        return snapshot
+            is_cut = site.total_nframe is None or site.total_nframe > len(site.frames)
+            sites[index] = _SkippingSite(site, chosen or site.frames[-1], chosen is None and is_cut)
+        return self._with_rows(self.rows.with_sites(sites))
 
     def statistics(self, key_type: str, cumulative: bool = False) -> list[Statistic]:
         """One Statistic per group, the largest first. cumulative counts a block at every frame of its traceback."""
@@ -816,6 +850,8 @@ def _site_group(site: Site, key_type: str) -> RawFrames:
         return site.frames
     if key_type == "domain":
         return (f"domain {site.domain}", 0, None, None, None),
+    if key_type == "module":
+        site = site.unskipped
     return _FRAME_KEYS[key_type](site.innermost or UNKNOWN),
 
 

@@ -11,14 +11,17 @@ import secrets
 import stat
 import struct
 import sys
+import time
 from array import array
 from binascii import crc32
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import accumulate, chain, islice
+from itertools import accumulate, islice
 from typing import Any, BinaryIO, NoReturn, Union, cast, overload
 
+from .layout import Module
 from .model import RawFrame, RawFrames, Rows, Site, Snapshot
+from .offline import Modules, RawSites, symbolised
 
 MAGIC = b"\x89tmsnap\n"
 MAJOR = 1
@@ -30,7 +33,8 @@ _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 
 # Columns of the table that opens a section.
-_COLUMNS = {b"STRS": 1, b"FRAM": 6, b"SITE": 3, b"STAK": 1, b"ROWS": 3, b"ADDR": 1}
+_COLUMNS = {b"STRS": 1, b"FRAM": 6, b"SITE": 3, b"STAK": 1, b"ROWS": 3, b"ADDR": 1, b"PCS ": 1, b"AGES": 1, b"MODS": 6}
+_FRAME_KINDS = (b"STRS", b"FRAM", b"STAK")
 _RAW_KINDS = (b"PCS ", b"AGES", b"MODS")
 
 _WIDE_FRAME = 1
@@ -39,6 +43,8 @@ _HAS_PC = 2
 _CHUNK = 1 << 16  # rows of a section as we write it
 _MAX_INFO = 1 << 22
 _MAX_BLOCKS = 1 << 48
+_MAX_MODULES = 1 << 16
+_MAX_UNLOADED = 1 << 12
 _TYPECODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _AGAIN = "use another copy of the file or save a new snapshot"
 
@@ -54,7 +60,6 @@ def save(snapshot: Snapshot, path: Path) -> int:
 
     SnapshotError for a snapshot that the format cannot hold; OSError as by open.
     """
-    info = _encode_info(snapshot)
     target = os.path.realpath(path)
     mode = _replaceable_mode(target)
     temporary = os.path.join(os.path.dirname(target), f".{secrets.token_hex(8)}.tmp")
@@ -62,7 +67,7 @@ def save(snapshot: Snapshot, path: Path) -> int:
         with open(temporary, "xb") as file:
             if mode is not None:
                 os.fchmod(file.fileno(), mode)
-            _write_sections(file, _sections(snapshot, info))
+            _write_sections(file, _sections(snapshot))
             file.flush()
             os.fsync(file.fileno())
             size = file.tell()
@@ -80,12 +85,20 @@ def save(snapshot: Snapshot, path: Path) -> int:
 
 
 def load(path: Path) -> Snapshot:
-    """Read a snapshot file. SnapshotError where it is none or is damaged; OSError as by open."""
+    """Read a snapshot file. SnapshotError where it is none or is damaged; OSError as by open.
+
+    Of a raw one the frames are looked up, in the program's files, when they are asked for.
+    """
     try:
         with _open_regular(path) as file:
             return _Reader(file).snapshot()
     except _Damage as damage:
         raise SnapshotError(f"{_shown(path)}: {damage}") from None
+
+
+def time_text(seconds: float) -> str:
+    """A moment, in seconds since 1970, as the facts of a snapshot have it. ValueError or OSError for one too far."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def _shown(path: Path) -> str:
@@ -132,11 +145,15 @@ def _write_sections(file: BinaryIO, sections: Iterable[tuple[bytes, bytes]]) -> 
 
 # ---- writing: the sections ----
 
-def _sections(snapshot: Snapshot, info: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _sections(snapshot: Snapshot) -> Iterator[tuple[bytes, bytes]]:
     rows = snapshot.rows
     used = [index for index, _, _ in rows.totals()]
-    return chain([(b"INFO", info)], _site_sections(rows, used), _row_sections(rows, used), _address_sections(rows),
-                 [(b"END ", _U64.pack(rows.block_count))])
+    yield from _site_sections(rows, used)
+    # Behind the sites: notes may come as their frames are looked up.
+    yield b"INFO", _encode_info(snapshot)
+    yield from _row_sections(rows, used)
+    yield from _address_sections(rows)
+    yield b"END ", _U64.pack(rows.block_count)
 
 
 def _table(*columns: Sequence[int]) -> bytes:
@@ -295,6 +312,8 @@ class _Reader:
         self._minor = MINOR
         self._info: bytes | None = None
         self._strings: list[str] = []
+        self._modules: list[Module] = []
+        self._kinds: set[bytes] = set()
         self._parts: dict[bytes, list[list[array[int]]]] = {kind: [[] for _ in range(columns)]
                                                             for kind, columns in _COLUMNS.items()}
 
@@ -347,19 +366,19 @@ class _Reader:
         return kind, payload
 
     def _take(self, kind: bytes, payload: bytes, where: str) -> None:
+        self._kinds.add(kind)
         if kind in _COLUMNS:
             columns, rest = _parse_table(payload, _COLUMNS[kind], where)
             if kind == b"STRS":
                 self._strings += _parse_strings(columns[0], rest, where)
+            elif kind == b"MODS":
+                self._modules += _parse_modules(columns, rest, where)
             elif rest:
                 _refuse(f"is damaged: {where} is {len(rest)} bytes too long")
             for parts, column in zip(self._parts[kind], columns):
                 parts.append(column)
         elif kind == b"INFO" and self._info is None and len(payload) <= _MAX_INFO:
             self._info = payload
-        elif kind in _RAW_KINDS:
-            raise _Damage("is a raw snapshot, program counters without names, which this version does not read; "
-                          "save one with tm-snapshot save")
         elif kind == b"END " and len(payload) != _U64.size or kind == b"INFO":
             _refuse(f"is damaged: {where} is not as it must be")
         elif kind != b"END " and self._minor <= MINOR:
@@ -371,14 +390,16 @@ class _Reader:
 
     def _assemble(self, block_count: int) -> Snapshot:
         document = _parse_info(self._info)
-        frames = _Frames(self._strings, self._columns(b"FRAM"))
-        sites = _Sites(frames, self._columns(b"SITE"), *self._columns(b"STAK"))
+        is_raw = not self._kinds.isdisjoint(_RAW_KINDS)
+        if is_raw and not self._kinds.isdisjoint(_FRAME_KINDS):
+            _refuse("is damaged: it has both program counters and frames")
+        sites, notes = self._raw_sites(document) if is_raw else self._named_sites(document)
         site_indexes, sizes, counts = self._columns(b"ROWS")
         addresses, = self._columns(b"ADDR")
         try:
             snapshot = Snapshot.from_columns(
                 sites, site_indexes, sizes, counts, document["traceback_limit"], info=document["info"],
-                notes=document["notes"], addresses=(lambda: addresses) if addresses else None)
+                notes=notes, addresses=(lambda: addresses) if addresses else None)
         except ValueError as error:
             _refuse(f"is damaged: {error}")
         blocks = snapshot.rows.block_count
@@ -388,6 +409,29 @@ class _Reader:
             _refuse(f"is damaged: it has {len(addresses)} addresses for {blocks} blocks")
         vars(snapshot).update(document["attributes"])
         return snapshot
+
+    def _named_sites(self, document: dict[str, Any]) -> tuple[Sequence[Site], list[str]]:
+        frames = _Frames(self._strings, self._columns(b"FRAM"))
+        return _Sites(frames, self._columns(b"SITE"), *self._columns(b"STAK")), document["notes"]
+
+    def _raw_sites(self, document: dict[str, Any]) -> tuple[Sequence[Site], list[str]]:
+        """The sites and the notes, to which more may come; completes the facts in `document`."""
+        domains, totals, depths = self._columns(b"SITE")
+        ages, = self._columns(b"AGES")
+        pcs, = self._columns(b"PCS ")
+        _check_sum("program counters of sites", depths, len(pcs))
+        if len(ages) != len(domains):
+            _refuse(f"is damaged: it has {len(ages)} ages for {len(domains)} sites")
+        unloaded = [module for module in self._modules if module.unload >= 0]
+        if len(self._modules) > _MAX_MODULES or len(unloaded) > _MAX_UNLOADED:
+            _refuse(f"is damaged: it has {len(self._modules)} modules, {len(unloaded)} of them unloaded, and may have "
+                    f"{_MAX_MODULES} and {_MAX_UNLOADED}")
+        modules = Modules((module for module in self._modules if module.unload < 0), unloaded)
+        sites, by = symbolised(RawSites(domains, totals, depths, ages, pcs), modules)
+        by.notes[:0] = document["notes"]
+        document["info"].setdefault("build_ids", by.build_ids)
+        _name_moment(document["info"])
+        return sites, by.notes
 
 
 # ---- reading: what the sections hold ----
@@ -436,6 +480,26 @@ def _parse_strings(lengths: array[int], data: bytes, where: str) -> Iterator[str
     return (data[end - length:end].decode("utf-8", "surrogateescape") for length, end in zip(lengths, ends))
 
 
+def _parse_modules(columns: list[array[int]], data: bytes, where: str) -> Iterator[Module]:
+    """The modules; those that are still mapped have an `unload` of -1."""
+    if sum(columns[4]) + sum(columns[5]) != len(data):
+        _refuse(f"is damaged: {where} does not hold the paths it names")
+    place = 0
+    for start, end, bias, unload, id_length, path_length in zip(*columns):
+        if start > end:
+            _refuse(f"is damaged: {where} has a module that ends before it starts")
+        path = place + id_length
+        build_id, place = data[place:path], path + path_length
+        yield Module(start, end, bias, unload - 1, build_id, data[path:place].decode("utf-8", "surrogateescape"))
+
+
+def _name_moment(info: dict[str, Any]) -> None:
+    """Makes the time, which a raw snapshot has in seconds since 1970, a text."""
+    if type(info.get("time")) is int:
+        with suppress(ValueError, OverflowError, OSError):
+            info["time"] = time_text(info["time"])
+
+
 def _parse_info(payload: bytes | None) -> dict[str, Any]:
     if payload is None:
         _refuse("is damaged: it has no section 'INFO'")
@@ -453,6 +517,11 @@ def _check_indexes(what: str, column: array[int], limit: int) -> None:
     highest = max(column, default=-1)
     if highest >= limit:
         _refuse(f"is damaged: {what} {highest} of {limit}")
+
+
+def _check_sum(what: str, depths: array[int], length: int) -> None:
+    if sum(depths) != length:
+        _refuse(f"is damaged: it has {length} {what} and should have {sum(depths)}")
 
 
 class _Frames:
@@ -512,8 +581,7 @@ class _Sites(Sequence[Site]):
     def __init__(self, frames: _Frames, columns: list[array[int]], stack: array[int]) -> None:
         self._domains, self._totals, depths = columns
         _check_indexes("frame", stack, len(frames))
-        if sum(depths) != len(stack):
-            _refuse(f"is damaged: it has {len(stack)} frames of sites and should have {sum(depths)}")
+        _check_sum("frames of sites", depths, len(stack))
         self._frames = frames
         self._starts = array("Q", accumulate(depths, initial=0))
         self._stack = stack

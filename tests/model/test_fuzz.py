@@ -145,7 +145,7 @@ class TestFuzz(TestWithDirectory):
         """A little in the file must not be much in memory."""
         rows = 1 << 18
         ones = b"\1" * rows
-        info = take_apart(self.other)[0]
+        info = b"INFO", dict(take_apart(self.other))[b"INFO"]
         end = b"END ", struct.pack("<Q", rows)
         tables = {
             b"ROWS": struct.pack("<I3B", rows, 0, 0, 1) + ones,

@@ -160,9 +160,6 @@ class TestWrittenByHand(TestWithDirectory):
     def test_a_later_major_is_not(self) -> None:
         self.refused(r"a\.snap: .*format 2\.3.*format 1\.0", INFO, END, major=2, minor=3)
 
-    def test_raw_snapshots_are_named(self) -> None:
-        self.refused("raw snapshot", INFO, (b"MODS", b""), END)
-
     def test_unknown_kind_of_this_version(self) -> None:
         self.refused("'NEW '", INFO, (b"NEW ", b"?"), *ROWS, *SITES, END)
 

@@ -81,7 +81,7 @@ static void threads_lose_nothing(void)
     lane_read(&current, &peak);
     CU_ASSERT_EQUAL(current, THREADS * 100000);
     CU_ASSERT(peak >= THREADS * 100000);
-    CU_ASSERT(peak <= THREADS * 100000 + THREADS * 100 + (THREADS - 1) * LANE_STEP);
+    CU_ASSERT(peak <= THREADS * 100000 + THREADS * 100 + (THREADS - 1) * TM_LANE_STEP);
 }
 
 static void more_threads_than_lanes_lose_nothing(void)
@@ -106,7 +106,7 @@ static void *raise_by_step(void *argument)
 static void the_peak_of_many_is_within_its_bound(void)
 {
     pthread_t thread;
-    int size = LANE_STEP - 1;
+    int size = TM_LANE_STEP - 1;
     size_t start;
     lane_read(&start, &peak);
     lane_reset_peak();
@@ -119,7 +119,7 @@ static void the_peak_of_many_is_within_its_bound(void)
     lane_read(&current, &peak);
     CU_ASSERT_EQUAL(current, start);
     CU_ASSERT(peak <= truth);
-    CU_ASSERT(peak + THREADS * LANE_STEP >= truth);
+    CU_ASSERT(peak + THREADS * TM_LANE_STEP >= truth);
 }
 
 int main(void)

@@ -1,0 +1,67 @@
+"""tm: CPython's tracemalloc for the heap of a C program that GDB debugs, alive or as a core.
+
+The classes work in plain python3 as well. The functions read the program that GDB has selected; what they raise is
+a RuntimeError with one sentence for the user.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .memory import LayoutError
+from .model import (BaseFilter, DomainFilter, Filter, Frame, Snapshot, Statistic, StatisticDiff, Trace, Traceback,
+                    format_size)
+from .snapfile import SnapshotError
+
+if TYPE_CHECKING:
+    from .reader import Reader
+
+__all__ = ["BaseFilter", "DomainFilter", "Filter", "Frame", "LayoutError", "Snapshot", "SnapshotError", "Statistic",
+           "StatisticDiff", "Trace", "Traceback", "format_size", "get_object_traceback", "get_traceback_limit",
+           "get_traced_memory", "get_tracemalloc_memory", "is_tracing", "take_snapshot"]
+
+
+def _reader() -> Reader:
+    try:
+        import gdb  # noqa: F401
+    except ImportError:
+        raise RuntimeError("this needs the program that GDB debugs: call it in GDB's Python, after "
+                           "`source libtracemalloc-gdb.py`") from None
+    from .reader import Reader
+    return Reader()
+
+
+def take_snapshot() -> Snapshot:
+    """All live blocks of the selected program. RuntimeError if it is not tracing."""
+    return _reader().take_snapshot()
+
+
+def is_tracing() -> bool:
+    """Whether the selected program records its blocks."""
+    return _reader().is_tracing
+
+
+def get_traced_memory() -> tuple[int, int]:
+    """Bytes in live blocks now, and the most there ever were."""
+    state = _reader().state
+    return state.current, state.peak
+
+
+def get_traceback_limit() -> int:
+    """How many frames the program keeps of a traceback."""
+    return _reader().state.frame_limit
+
+
+def get_tracemalloc_memory() -> int:
+    """Bytes that the tracer itself took from the kernel."""
+    return _reader().state.arena_bytes
+
+
+def get_object_traceback(address: Any) -> Traceback | None:
+    """Where the block that holds `address` was allocated; None if no traced block does.
+
+    `address` is a number or a gdb.Value: a pointer, or an object in memory whose address is meant.
+    """
+    reader = _reader()
+    block = reader.block_holding(reader.address_of(address))
+    return Traceback(*reader.traceback_of(block)) if block else None

@@ -1,0 +1,16 @@
+"""The GDB commands: one file each, registered by `register`."""
+
+from __future__ import annotations
+
+_is_registered = False
+
+
+def register() -> None:
+    """Makes the commands known to GDB, once however often it is called."""
+    global _is_registered
+    if _is_registered:
+        return
+    from . import compare, info, snapshot, stats, traceback
+    for module in (compare, info, snapshot, stats, traceback):
+        module.register()
+    _is_registered = True

@@ -1,0 +1,103 @@
+"""rows.py: statistics and tracebacks as text for people."""
+
+from __future__ import annotations
+
+import linecache
+import os.path
+import re
+from typing import Iterable, Sequence, Union
+
+from ..model import Frame, Snapshot, Statistic, StatisticDiff, Traceback, format_size
+from ..symbols import source_file
+
+GROUPS = {"filename": "files", "lineno": "lines", "traceback": "tracebacks", "function": "functions",
+          "module": "modules", "domain": "domains"}
+
+Row = Union[Statistic, StatisticDiff]
+
+
+def count(number: int, noun: str) -> str:
+    """`1 block`, `12,345 blocks`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def sizes(snapshot: Snapshot) -> tuple[int, int]:
+    """(bytes, blocks) of a whole snapshot."""
+    totals = snapshot.rows.totals()
+    return sum(size for _, size, _ in totals), sum(blocks for _, _, blocks in totals)
+
+
+def notes(lines: Iterable[str]) -> None:
+    """Prints what is missing or partial; it is never left out."""
+    for line in lines:
+        print(f"Note: {line}.")
+
+
+def print_rows(rows: Sequence[Row], key_type: str) -> None:
+    """Numbered rows in CPython's words, with the source line where it is to be had."""
+    names = ShortNames(frame.filename for row in rows for frame in row.traceback)
+    width = len(str(len(rows)))
+    for number, row in enumerate(rows, 1):
+        # A statistic's text is its place and, behind a colon, its figures.
+        figures = str(row)[len(str(row.traceback)) + 2:]
+        if key_type == "traceback":
+            print(f"{number:{width}}  {figures}")
+            print_traceback(row.traceback, names, indent=width + 2)
+            continue
+        frame = row.traceback[0]
+        print(f"{number:{width}}  {names.place(frame)}: {figures}")
+        _print_source(frame, width + 6)
+
+
+def print_traceback(traceback: Traceback, names: ShortNames, indent: int = 0) -> None:
+    """The frames as GDB's bt numbers them, innermost first."""
+    frames = list(reversed(traceback))
+    width = len(f"#{len(frames) - 1}")
+    for number, frame in enumerate(frames):
+        function = f"{frame.function} at " if frame.function and frame.lineno else ""
+        print(f"{'':{indent}}{f'#{number}':{width}}  {function}{names.place(frame)}")
+        _print_source(frame, indent + width + 6)
+
+
+def _print_source(frame: Frame, indent: int) -> None:
+    if not frame.lineno:
+        return
+    path = source_file(frame.filename)
+    linecache.checkcache(path)
+    line = linecache.getline(path, frame.lineno).strip()
+    if line:
+        print(f"{'':{indent}}{line}")
+
+
+class ShortNames:
+    """Paths without the directories that are not needed to tell them apart from each other."""
+
+    def __init__(self, filenames: Iterable[str]) -> None:
+        paths = {path for path in map(_path_in, filenames) if path}
+        self._short = {path: os.path.basename(path) for path in paths}
+        for depth in range(2, max((path.count("/") for path in paths), default=0) + 1):
+            taken: dict[str, list[str]] = {}
+            for path, short in self._short.items():
+                taken.setdefault(short, []).append(path)
+            for alike in taken.values():
+                if len(alike) > 1:
+                    self._short.update((path, "/".join(path.split("/")[-depth:])) for path in alike)
+
+    def place(self, frame: Frame) -> str:
+        """The frame as CPython prints it, shortened."""
+        path = _path_in(frame.filename)
+        return str(frame).replace(path, self._short.get(path, path), 1) if path else str(frame)
+
+
+def _path_in(filename: str) -> str:
+    """The path in a frame's filename, which may be that of a group by function; empty if there is none."""
+    match = re.fullmatch(r"(?:.* \()?([^()]*/[^()]*)\)?", filename)
+    return match[1] if match else ""
+
+
+def left_out(rows: Sequence[Statistic], is_cumulative: bool) -> str:
+    """`... 12 more: 1.2 MiB in 340 blocks`."""
+    if is_cumulative:
+        return f"... {len(rows):,} more"
+    blocks = sum(row.count for row in rows)
+    return f"... {len(rows):,} more: {format_size(sum(row.size for row in rows), False)} in {count(blocks, 'block')}"

@@ -1,0 +1,145 @@
+"""control.py: start, stop, clear_traces, reset_peak: the only calls of functions in the program.
+
+A call runs the selected thread alone, without the user's breakpoints, and leaves GDB's settings and the selected
+frame as they were. It is refused where it might wait for a thread that does not run.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import Any, Iterator
+
+import gdb
+
+from .inside import in_runtime_or_allocator
+from .layout import FRAMES_MAX
+from .process import Process, ProcessError, in_c, symbol_address
+from .reader import Reader
+from .runtime import Runtime
+
+
+def start(nframe: int) -> None:
+    """Lets the selected program record its blocks from now on, with up to `nframe` frames each; does nothing if it
+    does already. ValueError for a number out of range, RuntimeError if it cannot be done."""
+    if not isinstance(nframe, int):
+        raise TypeError(f"the number of frames must be an int, not {type(nframe).__name__}")
+    if not 1 <= nframe <= FRAMES_MAX:
+        raise ValueError(f"the number of frames must be in range [1; {FRAMES_MAX}], not {nframe}")
+    if _call("tm_start", "int", nframe) != 0:
+        raise ProcessError("the program has no memory for the tracer's tables: it goes on untraced")
+
+
+def stop() -> None:
+    """Lets the selected program stop recording and forget all blocks. RuntimeError if it cannot be done."""
+    _call("tm_stop", "void")
+
+
+def clear_traces() -> None:
+    """Lets the selected program forget all blocks and go on recording. RuntimeError if it cannot be done."""
+    _call("tm_clear_traces", "void")
+
+
+def reset_peak() -> None:
+    """Makes the selected program's peak what is current now. RuntimeError if it cannot be done."""
+    _call("tm_reset_peak", "void")
+
+
+def _call(name: str, returns: str, *arguments: int) -> int:
+    """What the function in the program returned; 0 where it returns nothing."""
+    _refuse_core(name)
+    reader = Reader()
+    assert isinstance(reader.tables, Runtime)  # only a core can have lost the runtime's state
+    _refuse_inside(name, reader.process, reader.tables)
+    address = symbol_address(name)
+    if address is None:
+        raise ProcessError(f"{name} cannot be called: GDB finds no symbol of that name, load those of the runtime with "
+                           "`sharedlibrary`, or do not strip the program that it is linked into")
+    # A function of a stripped library has no type of its own.
+    types = ", ".join("int" for _ in arguments) or "void"
+    result = _evaluate(name, f"(({returns} (*)({types})) {address:#x})({', '.join(map(str, arguments))})")
+    return 0 if returns == "void" else int(result)
+
+
+def _refuse_core(name: str) -> None:
+    process = Process()
+    if process.kind == "core":
+        raise ProcessError(f"{name} needs a live process, and a core cannot run: {process.description()}")
+
+
+def _refuse_inside(name: str, process: Process, runtime: Runtime) -> None:
+    inside = in_runtime_or_allocator(process, runtime.address)
+    if inside:
+        first = inside[0]
+        more = f" and {len(inside) - 1} more" if len(inside) > 1 else ""
+        are = "are" if more else "is"
+        raise ProcessError(f"{name} cannot be called now: thread {first}{more} {are} inside the allocator "
+                           f"({first.function}); let it out with `thread {first.thread}`, `frame {first.level}` and "
+                           "`finish`, or with `continue`, and try again")
+    if runtime.state.inside:
+        raise ProcessError(f"{name} cannot be called now: a thread is inside the runtime, not known which; let it out "
+                           "with `continue` and try again")
+
+
+def _evaluate(name: str, expression: str) -> gdb.Value:
+    signals: list[str] = []
+
+    def note(event: Any) -> None:
+        if isinstance(event, gdb.SignalEvent):
+            signals.append(event.stop_signal)
+
+    gdb.events.stop.connect(note)
+    try:
+        with _alone():
+            return in_c(expression)
+    except gdb.error as error:
+        _deliver_later(signals)
+        raise ProcessError(_interruption(name, signals, error)) from None
+    finally:
+        gdb.events.stop.disconnect(note)
+
+
+def _interruption(name: str, signals: list[str], error: gdb.error) -> str:
+    if signals:
+        return (f"{name} was interrupted by {signals[0]} and given up: `continue` lets the program have the signal, "
+                f"then try {name} again")
+    return f"{name} cannot be called: {str(error).partition(chr(10))[0].rstrip('.')}"
+
+
+def _deliver_later(signals: list[str]) -> None:
+    """Gives the program the signal that interrupted the call when it goes on; SIGINT was the user's Ctrl-C."""
+    if signals and signals[0] != "SIGINT":
+        gdb.execute(f"queue-signal {signals[0]}", to_string=True)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    with ExitStack() as stack:
+        stack.enter_context(_setting("scheduler-locking", "on"))
+        stack.enter_context(_setting("unwindonsignal", "on"))
+        stack.enter_context(_without_breakpoints())
+        yield
+
+
+@contextmanager
+def _setting(name: str, value: str) -> Iterator[None]:
+    before = gdb.parameter(name)
+    gdb.execute(f"set {name} {value}", to_string=True)
+    try:
+        yield
+    finally:
+        text = {True: "on", False: "off"}.get(before, before) if isinstance(before, bool) else before
+        gdb.execute(f"set {name} {text}", to_string=True)
+
+
+@contextmanager
+def _without_breakpoints() -> Iterator[None]:
+    """A stop at one within the call would leave the runtime locked."""
+    enabled = [breakpoint for breakpoint in gdb.breakpoints() if breakpoint.enabled]
+    for breakpoint in enabled:
+        breakpoint.enabled = False
+    try:
+        yield
+    finally:
+        for breakpoint in enabled:
+            if breakpoint.is_valid():
+                breakpoint.enabled = True

@@ -1,0 +1,120 @@
+"""layout.py: the structs and constants of runtime/layout.h, and the records that they are decoded to."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, NamedTuple
+
+MAGIC = b"tracemalloc\0\xa7TMC"
+BYTE_ORDER = 0x01020304
+ABI_MAJOR = 1
+ABI_MINOR = 0
+
+SLAB_MAGIC = 0x544d534c
+SLAB_HEADER = 64
+SLAB_OTHER, SLAB_NODE, SLAB_ENTRY, SLAB_SITE = range(4)
+SLAB_SIZE_MAX = 1 << 36
+SLABS_MAX = 1 << 20
+
+PAGE_SHIFT = 12
+PHASE_MASK = 15
+OFFSET_SHIFT = 4
+
+SIZE_BITS = 38
+SIZE_MASK = (1 << SIZE_BITS) - 1
+SITE_BITS = 26
+SITE_UNIT = 64
+SEGMENT_SHIFT = 14
+SEGMENT_MASK = (1 << SEGMENT_SHIFT) - 1
+SEGMENT_COUNT = 1 << (SITE_BITS - SEGMENT_SHIFT)
+SEGMENT_SIZE = SITE_UNIT << SEGMENT_SHIFT
+SITE_CUT = 1
+FRAMES_MAX = 65535
+UNKNOWN_SITE = -1  # the number of one that cannot be read
+
+NODE_INLINE = 4
+NODE_CHUNKS = 6
+NODE_SLOTS = 256
+LEVELS = 16
+LANES = 64
+LANE_STEP = 64 << 10  # bytes that a lane may hold back from tm_state.current
+CLAIM_FREE, CLAIM_TAKEN, CLAIM_PAUSED = range(3)
+
+MODE_OFF, MODE_TRACING, MODE_FORKING = range(3)
+
+BUILD_ID_MAX = 32
+MODULE_PATH_MAX = 440
+MODULES_MAX = 1 << 16
+DOMAIN_NAME_MAX = 60
+DOMAINS_MAX = 1 << 16
+
+
+class Record:
+    """A C struct of fixed-width fields without padding: names and struct-module codes, in order."""
+
+    def __init__(self, name: str, *fields: tuple[str, str]) -> None:
+        self.name = name
+        self.fields = fields
+        self._codes = "".join(code for _, code in fields)
+        self.size = struct.calcsize("<" + self._codes)
+        self.offsets: dict[str, int] = {}
+        offset = 0
+        for field, code in fields:
+            self.offsets[field] = offset
+            offset += struct.calcsize("<" + code)
+
+    def unpack(self, order: str, data: bytes | memoryview, offset: int = 0) -> dict[str, Any]:
+        """The fields by name; arrays of numbers are tuples. `order` is "<" or ">"."""
+        values = iter(struct.unpack_from(order + self._codes, data, offset))
+        return {field: next(values) if len(code) == 1 or code[-1] == "s"
+                else tuple(next(values) for _ in range(int(code[:-1]))) for field, code in self.fields}
+
+
+LAYOUT = Record("tm_layout", ("magic", "16s"), ("byte_order", "I"), ("abi_major", "H"), ("abi_minor", "H"),
+                ("pointer_size", "H"), ("layout_size", "H"), ("state_size", "I"), ("self", "Q"), ("state", "Q"))
+STATE = Record("tm_state", ("mode", "I"), ("frame_limit", "I"), ("current", "q"), ("peak", "Q"), ("lost", "Q"),
+               ("arena_bytes", "Q"), ("slabs", "Q"), ("head", "Q"), ("segments", "Q"), ("modules", "Q"),
+               ("module_count", "I"), ("unloads", "I"), ("site_count", "Q"), ("node_count", "Q"),
+               ("unloads_lost", "Q"), ("started", "Q"), ("domains", "Q"), ("domain_count", "Q"),
+               ("resets", "Q"), ("reserved", "15Q"), ("lanes", f"{LANES * 128}s"))
+LANE = Record("tm_lane", ("change", "q"), ("high", "q"), ("claimed", "I"), ("resets", "I"), ("walk", "Q"),
+              ("padding", "12Q"))
+SLAB = Record("tm_slab", ("magic", "I"), ("kind", "I"), ("size", "Q"), ("used", "Q"), ("next", "Q"),
+              ("number", "Q"), ("reserved", "3Q"))
+SITE = Record("tm_site", ("hash", "Q"), ("domain", "I"), ("nframe", "I"), ("flags", "I"), ("size_high", "I"),
+              ("unloads", "I"), ("number", "I"))
+MODULE = Record("tm_module", ("start", "Q"), ("end", "Q"), ("bias", "Q"), ("when", "Q"), ("unload", "I"),
+                ("build_id_length", "I"), ("build_id", f"{BUILD_ID_MAX}s"), ("path", f"{MODULE_PATH_MAX}s"))
+DOMAIN = Record("tm_domain", ("domain", "I"), ("name", f"{DOMAIN_NAME_MAX}s"))
+NODE = Record("tm_node", ("entries", f"{NODE_INLINE}Q"), ("key", "Q"), ("domain", "I"), ("height", "B"),
+              ("occupied", "B"), ("live", "H"), ("next", "Q"), ("tower", "Q"), ("index", "Q"),
+              ("offsets", f"{NODE_INLINE}s"), ("reserved", "I"), ("chunks", f"{NODE_CHUNKS}Q"))
+INDEX = Record("tm_index", ("capacity", "I"), ("reserved", "I"))
+
+
+class Slab(NamedTuple):
+    address: int
+    kind: int
+    size: int
+    used: int  # bytes of payload
+    number: int  # of kind SITE: the index of its segment
+
+
+class Site(NamedTuple):
+    domain: int
+    pcs: tuple[int, ...]  # return addresses, most recent call first
+    is_cut: bool
+    size_high: int
+    unloads: int
+    number: int = UNKNOWN_SITE  # how many sites were made before it
+
+
+class Module(NamedTuple):
+    """A module that dlclose unloaded."""
+
+    start: int
+    end: int
+    bias: int
+    unload: int
+    build_id: bytes
+    path: str

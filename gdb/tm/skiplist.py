@@ -1,0 +1,226 @@
+"""skiplist.py: live blocks by address, read from the runtime's skiplist (layout.h: tm_node)."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, Iterator, NamedTuple
+
+from .layout import (INDEX, LEVELS, NODE, NODE_CHUNKS, NODE_INLINE, NODE_SLOTS, OFFSET_SHIFT, PAGE_SHIFT, PHASE_MASK,
+                     SIZE_BITS, SIZE_MASK, SLAB_HEADER, SLAB_NODE, Site)
+from .memory import Cache, LayoutError, Unreadable, words
+from .tables import Tables
+
+_KEY_MAX = (1 << 64) - 1
+_PAGE_MASK = _KEY_MAX << PAGE_SHIFT & _KEY_MAX
+_SEARCH_MAX = 100_000
+_DOMAINS_MAX = 4096
+
+# How far a search goes back from an address, in pages with blocks and in nodes, before it looks at every block.
+_PAGES_BEFORE = 256
+_NODES_BEFORE = 1000
+
+
+class Block(NamedTuple):
+    address: int
+    size: int
+    domain: int
+    site: Site
+
+
+def _reaches(block: Block, address: int) -> bool:
+    return address < block.address + max(block.size, 1)
+
+
+class _TooFar(Exception):
+    """The block, if there is one, lies further back than a search goes."""
+
+
+class Node(NamedTuple):
+    """A node as read. Every pointer in it may be NULL or garbage."""
+
+    order: tuple[int, int]  # (domain, key): the list rises by it
+    fields: dict[str, Any]
+
+
+class Skiplist:
+    """The order of the live blocks in one stopped program. Raises LayoutError where it is damaged."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._read = Cache(tables.read)
+        self._sites: dict[int, Site] = {}
+
+    def blocks(self) -> Iterator[Block]:
+        """All live blocks in the order of (domain, page, phase), or in any order where the list's head is not known;
+        ends with a note where the list is damaged."""
+        try:
+            for node in self._nodes() if self._tables.head else self._nodes_in_slabs():
+                yield from self._blocks_of(node)
+        except LayoutError as error:
+            self._tables.note(f"{error}; the blocks beyond it are missing")
+
+    def _nodes(self) -> Iterator[Node]:
+        node = self._following(self._node(self._tables.head), 0)
+        while node is not None:
+            yield node
+            node = self._following(node, 0)
+
+    def _nodes_in_slabs(self) -> Iterator[Node]:
+        for slab in self._tables.slabs():
+            first = slab.address + SLAB_HEADER
+            for address in range(first, first + slab.used, NODE.size) if slab.kind == SLAB_NODE else ():
+                with suppress(LayoutError):
+                    yield self._node(address)
+
+    def holding(self, address: int) -> Block | None:
+        """The block that starts at `address`, or else the nearest one below it that reaches over it, in the lowest
+        domain that has one; None if there is none."""
+        if not self._tables.head:
+            return self._scan_for(address)
+        domain: int | None = 0
+        try:
+            for _ in range(_DOMAINS_MAX):
+                if domain is None:
+                    return None
+                block = self._holding_in(domain, address)
+                if block is not None:
+                    return block
+                domain = self._next_domain(domain)
+        except _TooFar:
+            pass
+        return self._scan_for(address)
+
+    def _holding_in(self, domain: int, address: int) -> Block | None:
+        key = address & _PAGE_MASK | PHASE_MASK
+        for _ in range(_PAGES_BEFORE):
+            page = self._page(domain, key)
+            below = sorted((block for block in page if block.address <= address), key=lambda block: block.address)
+            for block in reversed(below):
+                if _reaches(block, address):
+                    return block
+            # The program's own blocks do not overlap; tracked ones may hold each other.
+            if not page or (below and domain == 0):
+                return None
+            key = (page[0].address & _PAGE_MASK) - 1
+            if key < 0:
+                return None
+        raise _TooFar
+
+    def _scan_for(self, address: int) -> Block | None:
+        """As `holding`, by looking at every block."""
+        holding = [block for block in self.blocks() if block.address <= address and _reaches(block, address)]
+        holding.sort(key=lambda block: (-block.domain, block.address))
+        return holding[-1] if holding else None
+
+    def _page(self, domain: int, key: int) -> list[Block]:
+        """The blocks of the last page that has any among the nodes up to (domain, key)."""
+        blocks: list[Block] = []
+        page = None
+        for _ in range(_NODES_BEFORE):
+            node = self._last_up_to(domain, key)
+            if node is None or node.order[0] != domain:
+                return blocks
+            node_key = node.order[1]
+            if blocks and node_key & _PAGE_MASK != page:
+                return blocks
+            page = node_key & _PAGE_MASK
+            blocks += self._blocks_of(node)
+            if not node_key:
+                return blocks
+            key = node_key - 1
+        raise _TooFar
+
+    def _next_domain(self, domain: int) -> int | None:
+        node = self._last_up_to(domain, _KEY_MAX) or self._node(self._tables.head)
+        following = self._following(node, 0)
+        return following.order[0] if following else None
+
+    def _last_up_to(self, domain: int, key: int) -> Node | None:
+        """The last node whose (domain, key) is not above the one given; None if all are."""
+        head = node = self._node(self._tables.head)
+        steps = 0
+        for level in reversed(range(LEVELS)):
+            following = self._following(node, level)
+            while following is not None and following.order <= (domain, key):
+                node = following
+                following = self._following(node, level)
+                steps += 1
+                if steps > _SEARCH_MAX:
+                    raise LayoutError("the skiplist's levels are damaged: a search does not end")
+        return None if node is head else node
+
+    def _following(self, node: Node, level: int) -> Node | None:
+        """The next node on that level, None at its end. The list must rise, so no walk goes in a circle."""
+        address: int
+        if level == 0:
+            address = node.fields["next"]
+        elif level < node.fields["height"]:
+            address = self._word(node.fields["tower"] + 8 * (level - 1))
+        else:
+            return None
+        if not address:
+            return None
+        following = self._node(address)
+        if following.order <= node.order:
+            raise LayoutError(f"the skiplist is damaged at {address:#x}: it does not rise")
+        return following
+
+    def _node(self, address: int) -> Node:
+        try:
+            fields = NODE.unpack(self._tables.order, self._read(address, NODE.size))
+        except Unreadable:
+            raise LayoutError(f"the skiplist's node at {address:#x} cannot be read") from None
+        is_head = address == self._tables.head
+        return Node((-1, -1) if is_head else (fields["domain"], fields["key"]), fields)
+
+    def _word(self, address: int) -> int:
+        try:
+            return words(memoryview(self._read(address, 8)).cast("B"), self._tables.byteorder)[0]
+        except Unreadable:
+            raise LayoutError(f"the skiplist's tower at {address:#x} cannot be read") from None
+
+    def _blocks_of(self, node: Node) -> list[Block]:
+        """The live blocks of one node, in slot order. A part that cannot be read is left out, with a note."""
+        fields = node.fields
+        offsets = self._offsets(fields)
+        blocks = []
+        for slot, entry in self._entries(fields):
+            number = entry >> SIZE_BITS
+            if not number:
+                continue
+            if slot >= len(offsets):
+                self._tables.note("blocks whose place in their page cannot be read have no address")
+                continue
+            site = self._site(number)
+            size = entry & SIZE_MASK | site.size_high << SIZE_BITS
+            blocks.append(Block(fields["key"] + (offsets[slot] << OFFSET_SHIFT), size, fields["domain"], site))
+        return blocks
+
+    def _offsets(self, fields: dict[str, Any]) -> bytes:
+        if not fields["index"]:
+            return bytes(fields["offsets"])
+        try:
+            header = INDEX.unpack(self._tables.order, self._read(fields["index"], INDEX.size))
+            capacity = min(header["capacity"], NODE_SLOTS)
+            return bytes(self._read(fields["index"] + INDEX.size, capacity))
+        except Unreadable:
+            return b""
+
+    def _entries(self, fields: dict[str, Any]) -> Iterator[tuple[int, int]]:
+        yield from enumerate(fields["entries"])
+        for chunk, address in enumerate(fields["chunks"][:NODE_CHUNKS]):
+            if not address:
+                continue
+            length = NODE_INLINE << chunk
+            try:
+                data = memoryview(self._read(address, 8 * length)).cast("B")
+            except Unreadable:
+                self._tables.note("blocks whose entries cannot be read are missing")
+                continue
+            yield from enumerate(words(data, self._tables.byteorder), length)
+
+    def _site(self, number: int) -> Site:
+        site = self._sites.get(number)
+        if site is None:
+            site = self._sites[number] = self._tables.site(number)
+        return site

@@ -1,0 +1,165 @@
+"""tables.py: what lies in the runtime's slabs: live blocks and sites.
+
+Knows nothing of GDB: it is given a Read (memory.py). What it reads is not trusted: every pointer may be NULL or
+garbage, every count and number is bounded. Damage gives a partial answer, described in `Tables.notes`.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections import Counter
+from itertools import groupby
+from typing import Any, Iterable, NamedTuple, Sequence
+
+from .layout import (FRAMES_MAX, NODE, NODE_INLINE, SEGMENT_MASK, SEGMENT_SHIFT, SEGMENT_SIZE, SITE, SITE_CUT,
+                     SITE_UNIT, SIZE_BITS, SIZE_MASK, SLAB_ENTRY, SLAB_HEADER, SLAB_NODE, Module, Record, Site, Slab)
+from .memory import Read, pieces, words
+
+_NODE_WORDS = NODE.size // 8
+
+
+class Counted(NamedTuple):
+    """The live blocks by (site, size): three columns of one length. `sites` holds every number in `numbers`."""
+
+    numbers: array[int]
+    sizes: array[int]
+    counts: array[int]
+    sites: dict[int, Site]
+    missing: int  # bytes of the runtime's tables that could not be read
+
+
+class Tables:
+    """The slabs of one stopped program or core. Valid until the program runs on.
+
+    A subclass knows where the slabs and the segments of sites are. `notes` collects one sentence for each kind of
+    damage that was met; `head` is the address of the skiplist's head, 0 where it is not known.
+    """
+
+    def __init__(self, read: Read, byteorder: str, pointer_size: int) -> None:
+        self.read = read
+        self.byteorder = byteorder
+        self.order = "<" if byteorder == "little" else ">"
+        self.pointer_size = pointer_size
+        self.head = 0
+        self.notes: list[str] = []
+        self._segments: dict[int, _Segment] = {}
+
+    def slabs(self) -> Sequence[Slab]:
+        raise NotImplementedError
+
+    def segment_address(self, index: int) -> int:
+        """Where the segment of sites with that number is said to lie; 0 if there is none."""
+        raise NotImplementedError
+
+    def modules(self) -> list[Module]:
+        """The unloaded modules that are known, oldest first."""
+        return []
+
+    def domain_names(self) -> dict[int, str]:
+        """The names that the program gave its domains."""
+        return {}
+
+    def note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+    def record(self, kind: Record, address: int) -> dict[str, Any]:
+        """The record at `address`, which may be NULL or garbage: Unreadable then, or nonsense."""
+        return kind.unpack(self.order, self.read(address, kind.size))
+
+    def count_blocks(self) -> Counted:
+        """All live blocks, grouped by (site, size)."""
+        counter, missing = self._count_entries()
+        entries = array("Q", (entry for entry in counter if entry >> SIZE_BITS))
+        numbers = array("Q", (entry >> SIZE_BITS for entry in entries))
+        sizes = array("Q", (entry & SIZE_MASK for entry in entries))
+        counts = array("Q", map(counter.__getitem__, entries))
+        sites = self.sites(set(numbers))
+        if any(site.size_high for site in sites.values()):
+            sizes = array("Q", (size | sites[number].size_high << SIZE_BITS for number, size in zip(numbers, sizes)))
+        return Counted(numbers, sizes, counts, sites, missing)
+
+    def _count_entries(self) -> tuple[Counter[int], int]:
+        """How often each entry occurs, dead ones included, and the bytes that could not be read."""
+        counter: Counter[int] = Counter()
+        missing = 0
+        for slab in self.slabs():
+            if slab.kind not in (SLAB_NODE, SLAB_ENTRY):
+                continue
+            for _, length, data in pieces(self.read, slab.address + SLAB_HEADER, slab.used, NODE.size):
+                if data is None:
+                    missing += length
+                    continue
+                entries = words(data, self.byteorder)
+                if slab.kind == SLAB_ENTRY:
+                    counter.update(entries)
+                    continue
+                for slot in range(NODE_INLINE):
+                    counter.update(entries[slot::_NODE_WORDS])
+        return counter, missing
+
+    def sites(self, numbers: Iterable[int]) -> dict[int, Site]:
+        """The sites of these numbers; one that cannot be read, or makes no sense, comes without frames."""
+        sites: dict[int, Site] = {}
+        unknown = 0
+        for index, group in groupby(sorted(numbers), key=lambda number: number >> SEGMENT_SHIFT):
+            segment = self._segment(index)
+            for number in group:
+                site = segment.site(number & SEGMENT_MASK)
+                unknown += site is None
+                sites[number] = site or Site(0, (), True, 0, 0)
+        if unknown:
+            self.note(f"{unknown} site{'s' * (unknown > 1)} cannot be read; blocks from there are shown at <unknown>")
+        return sites
+
+    def site(self, number: int) -> Site:
+        """As `sites`, for one."""
+        return self.sites((number,))[number]
+
+    def _segment(self, index: int) -> _Segment:
+        segment = self._segments.get(index)
+        if segment is None:
+            segment = self._segments[index] = self._read_segment(index)
+        return segment
+
+    def _read_segment(self, index: int) -> _Segment:
+        address = self.segment_address(index)
+        if not address:
+            return _Segment(self.order, b"", [])
+        length = SEGMENT_SIZE
+        for slab in self.slabs():
+            if slab.address <= address < slab.address + slab.size:
+                length = min(length, slab.address + slab.size - address)
+        data = bytearray()
+        holes = []
+        for start, part_length, part in pieces(self.read, address, length, SITE_UNIT):
+            data += bytes(part_length) if part is None else part
+            if part is None:
+                holes.append((start - address, start - address + part_length))
+        return _Segment(self.order, bytes(data), holes)
+
+
+class _Segment:
+    """A copy of one segment of sites; `holes` are the (start, end) offsets that could not be read."""
+
+    def __init__(self, order: str, data: bytes, holes: list[tuple[int, int]]) -> None:
+        self._order = order
+        self._data = data
+        self._holes = holes
+        self._header = struct.Struct(order + "QIIIIII")
+
+    def site(self, unit: int) -> Site | None:
+        """The site at that unit, or None where there cannot be one."""
+        start = unit * SITE_UNIT
+        frames = start + SITE.size
+        if frames > len(self._data):
+            return None
+        _, domain, nframe, flags, size_high, unloads, number = self._header.unpack_from(self._data, start)
+        end = frames + 8 * nframe
+        if nframe > FRAMES_MAX or end > len(self._data):
+            return None
+        if any(start < hole_end and hole_start < end for hole_start, hole_end in self._holes):
+            return None
+        pcs = struct.unpack_from(f"{self._order}{nframe}Q", self._data, frames)
+        return Site(domain, pcs, bool(flags & SITE_CUT), size_high & (1 << 64 - SIZE_BITS) - 1, unloads, number)

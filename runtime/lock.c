@@ -1,0 +1,39 @@
+/* lock.c: the waiting. */
+
+#include "lock.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <stddef.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+void lock_wait(struct lock *lock)
+{
+    int error = errno;
+    while (atomic_exchange(&lock->word, 2) != 0)
+        syscall(SYS_futex, &lock->word, FUTEX_WAIT_PRIVATE, 2, NULL, NULL, 0);
+    errno = error;
+}
+
+void lock_wake(struct lock *lock)
+{
+    int error = errno;
+    syscall(SYS_futex, &lock->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    errno = error;
+}
+
+void lock_pause(unsigned turn)
+{
+    if (turn < 64) {
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#endif
+        return;
+    }
+    int error = errno;
+    const struct timespec moment = {.tv_nsec = 50 * 1000};
+    syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &moment, NULL);
+    errno = error;
+}

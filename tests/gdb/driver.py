@@ -1,0 +1,35 @@
+"""driver.py: runs inside GDB: takes commands from a file, leaves what each of them printed in another."""
+
+import json
+import os
+import traceback
+
+import gdb
+
+
+def run(step):
+    """{"output", "error", "answer"} of one step: a GDB command, or {"python": source} that may set `answer`."""
+    result = {"output": "", "error": None, "answer": None}
+    try:
+        if isinstance(step, str):
+            result["output"] = gdb.execute(step, to_string=True)
+        else:
+            names = {"gdb": gdb}
+            exec(step["python"], names)
+            result["answer"] = names.get("answer")
+    except gdb.error as error:
+        result["error"] = str(error)
+    except Exception:
+        result["error"] = traceback.format_exc()
+    return result
+
+
+def main():
+    with open(os.environ["TM_TEST_STEPS"]) as file:
+        steps = json.load(file)
+    results = [run(step) for step in steps]
+    with open(os.environ["TM_TEST_RESULTS"], "w") as file:
+        json.dump(results, file)
+
+
+main()

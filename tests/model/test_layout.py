@@ -1,0 +1,394 @@
+"""test_layout.py: layout.py against layout.h, compiled; and what the readers make of images made by hand."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+TOP = Path(os.environ.get("TM_TOP_SRCDIR", Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(TOP / "gdb"))
+
+from tm import layout, memory  # noqa: E402
+from tm.layout import Record  # noqa: E402
+from tm.memory import LayoutError, Unreadable  # noqa: E402
+from tm.runtime import Runtime, holds_layout  # noqa: E402
+from tm.salvage import Salvaged  # noqa: E402
+from tm.skiplist import Skiplist  # noqa: E402
+
+HEADER = TOP / "runtime" / "layout.h"
+RECORDS = [layout.LAYOUT, layout.STATE, layout.LANE, layout.SLAB, layout.SITE, layout.MODULE, layout.NODE,
+           layout.INDEX]
+# What ends in a flexible array is longer in C's eyes only by nothing, so sizes must agree everywhere.
+CONSTANTS = {
+    "TM_BYTE_ORDER": layout.BYTE_ORDER, "TM_ABI_MAJOR": layout.ABI_MAJOR, "TM_ABI_MINOR": layout.ABI_MINOR,
+    "TM_SLAB_MAGIC": layout.SLAB_MAGIC, "TM_SLAB_HEADER": layout.SLAB_HEADER, "TM_PAGE_SHIFT": layout.PAGE_SHIFT,
+    "TM_PHASE_MASK": layout.PHASE_MASK, "TM_OFFSET_SHIFT": layout.OFFSET_SHIFT, "TM_SIZE_BITS": layout.SIZE_BITS,
+    "TM_SITE_BITS": layout.SITE_BITS, "TM_SITE_UNIT": layout.SITE_UNIT, "TM_SEGMENT_SHIFT": layout.SEGMENT_SHIFT,
+    "TM_SEGMENT_COUNT": layout.SEGMENT_COUNT, "TM_SITE_CUT": layout.SITE_CUT, "TM_NODE_INLINE": layout.NODE_INLINE,
+    "TM_NODE_CHUNKS": layout.NODE_CHUNKS, "TM_NODE_SLOTS": layout.NODE_SLOTS, "TM_LEVELS": layout.LEVELS,
+    "TM_LANES": layout.LANES, "TM_SLAB_OTHER": layout.SLAB_OTHER, "TM_SLAB_NODE": layout.SLAB_NODE,
+    "TM_SLAB_ENTRY": layout.SLAB_ENTRY, "TM_SLAB_SITE": layout.SLAB_SITE, "TM_MODE_OFF": layout.MODE_OFF,
+    "TM_MODE_TRACING": layout.MODE_TRACING, "TM_MODE_FORKING": layout.MODE_FORKING,
+    "TM_BUILD_ID_MAX": layout.BUILD_ID_MAX, "TM_MODULE_PATH_MAX": layout.MODULE_PATH_MAX,
+}
+
+
+def compiled(lines: list[str]) -> list[str]:
+    """What a C program that includes layout.h and runs these statements prints."""
+    source = "\n".join(["#include <stddef.h>", "#include <stdio.h>", f'#include "{HEADER}"', "int main(void) {",
+                        *lines, "return 0; }"])
+    with tempfile.TemporaryDirectory() as directory:
+        binary = Path(directory) / "layout"
+        subprocess.run([*os.environ.get("CC", "cc").split(), "-x", "c", "-", "-o", str(binary)], input=source,
+                       text=True, check=True)
+        return subprocess.run([str(binary)], stdout=subprocess.PIPE, text=True, check=True).stdout.split("\n")[:-1]
+
+
+class HeaderTest(unittest.TestCase):
+    """layout.py says what the compiler says of layout.h."""
+
+    def test_constants(self) -> None:
+        values = compiled([f'printf("%lld\\n", (long long)({name}));' for name in CONSTANTS])
+        self.assertEqual(dict(zip(CONSTANTS, map(int, values))), CONSTANTS)
+
+    def test_magic(self) -> None:
+        values = compiled([f'printf("%d\\n", TM_LAYOUT_MAGIC[{index}] & 255);' for index in range(16)])
+        self.assertEqual(bytes(map(int, values)), layout.MAGIC)
+
+    def test_sizes(self) -> None:
+        values = compiled([f'printf("%zu\\n", sizeof(struct {record.name}));' for record in RECORDS])
+        self.assertEqual(dict(zip((record.name for record in RECORDS), map(int, values))),
+                         {record.name: record.size for record in RECORDS})
+
+    def test_offsets_and_widths(self) -> None:
+        for record in RECORDS:
+            with self.subTest(record=record.name):
+                names = list(record.offsets)
+                values = compiled([
+                    f'printf("%zu %zu\\n", offsetof(struct {record.name}, {name}), '
+                    f'sizeof ((struct {record.name} *)0)->{name});' for name in names])
+                ends = [*list(record.offsets.values())[1:], record.size]
+                expected = [f"{record.offsets[name]} {end - record.offsets[name]}" for name, end in zip(names, ends)]
+                self.assertEqual(dict(zip(names, values)), dict(zip(names, expected)))
+
+    def test_every_field_is_known(self) -> None:
+        text = re.sub(r"/\*.*?\*/", "", HEADER.read_text(), flags=re.DOTALL)
+        text = re.sub(r"TM_ADDRESS\([^,()]+, (\w+)\)", r"void *\1", text)
+        for record in RECORDS:
+            with self.subTest(record=record.name):
+                body = re.search(rf"struct {record.name} {{(.*?)\n}};", text, re.DOTALL)
+                assert body is not None
+                fields = re.findall(r"(\w+)(?:\[\w*\])?;", body[1])
+                flexible = re.findall(r"(\w+)\[\];", body[1])
+                self.assertEqual([field for field in fields if field not in flexible], list(record.offsets))
+
+
+class Image:
+    """Memory of an imagined program, put together record by record."""
+
+    def __init__(self, order: str = "<", pointer_size: int = 8) -> None:
+        self.order = order
+        self.parts: dict[int, bytearray] = {}
+        self.pointer_size = pointer_size
+        self.reads = 0
+
+    def put(self, address: int, data: bytes) -> int:
+        self.parts[address] = bytearray(data)
+        return address
+
+    def record(self, address: int, kind: Record, /, **values: object) -> int:
+        data = bytearray(kind.size)
+        for name, value in values.items():
+            code = dict(kind.fields)[name]
+            items = value if isinstance(value, (tuple, list)) else (value,)
+            struct.pack_into(self.order + code, data, kind.offsets[name], *items)
+        return self.put(address, data)
+
+    def read(self, address: int, length: int) -> bytes:
+        self.reads += 1
+        for start, data in self.parts.items():
+            if start <= address and address + length <= start + len(data):
+                return bytes(data[address - start:address - start + length])
+        raise Unreadable(address, length)
+
+    def words(self, *values: int) -> bytes:
+        return struct.pack(f"{self.order}{len(values)}Q", *values)
+
+
+LAYOUT_AT, STATE_AT, SEGMENTS_AT, HEAD_AT, TOWER_AT = 0x1000, 0x2000, 0x10000, 0x20000, 0x21000
+NODES_AT, ENTRIES_AT, SITES_AT, INDEX_AT, MODULES_AT = 0x100000, 0x200000, 0x400000, 0x600000, 0x700000
+
+
+def entry(site: int, size: int) -> int:
+    return site << layout.SIZE_BITS | size & layout.SIZE_MASK
+
+
+def example(order: str = "<", pointer_size: int = 8, **header: object) -> Image:
+    """Two nodes: one with two inline blocks, one with an index, a chunk and a block of 1 TiB; two sites."""
+    image = Image(order, pointer_size)
+    image.record(LAYOUT_AT, layout.LAYOUT, **{
+        "magic": layout.MAGIC, "byte_order": layout.BYTE_ORDER, "abi_major": 1, "abi_minor": 0,
+        "pointer_size": pointer_size, "layout_size": layout.LAYOUT.size, "state_size": layout.STATE.size,
+        "self": LAYOUT_AT, "state": STATE_AT, **header})
+    lanes = bytearray(layout.LANES * layout.LANE.size)
+    struct.pack_into(order + "qq", lanes, 0, -24, 5)
+    struct.pack_into(order + "qq", lanes, 3 * layout.LANE.size, 100, 700)
+    image.record(STATE_AT, layout.STATE, mode=1, frame_limit=25, current=1000, peak=1200, lost=2, arena_bytes=1 << 22,
+                 slabs=NODES_AT, head=HEAD_AT, segments=SEGMENTS_AT, modules=MODULES_AT, module_count=1, unloads=1,
+                 site_count=2, node_count=2, lanes=bytes(lanes))
+    first, second = NODES_AT + layout.SLAB_HEADER, NODES_AT + layout.SLAB_HEADER + layout.NODE.size
+    image.record(HEAD_AT, layout.NODE, height=layout.LEVELS, next=first, tower=TOWER_AT)
+    image.put(TOWER_AT, image.words(second, *[0] * 14))
+    node_slab = Image(order)
+    node_slab.record(0, layout.SLAB, magic=layout.SLAB_MAGIC, kind=layout.SLAB_NODE, size=0x10000, used=256,
+                     next=ENTRIES_AT)
+    node_slab.record(1, layout.NODE, entries=(entry(1, 40), 0, entry(1, 40), 0), key=0x50000, height=1, live=2,
+                     next=second, offsets=bytes([2, 0, 8, 0]))
+    node_slab.record(2, layout.NODE, entries=(0, entry(2, 100), 0, 0), key=0x51008, height=2, live=3,
+                     tower=TOWER_AT + 8 * 14, index=INDEX_AT, chunks=(ENTRIES_AT + layout.SLAB_HEADER, 0, 0, 0, 0, 0))
+    image.put(NODES_AT, b"".join(node_slab.parts.values()))
+    image.put(INDEX_AT, struct.pack(order + "II", 8, 0) + bytes([0, 4, 0, 0, 0, 0, 255, 1]))
+    entry_slab = Image(order)
+    entry_slab.record(0, layout.SLAB, magic=layout.SLAB_MAGIC, kind=layout.SLAB_ENTRY, size=0x10000, used=64,
+                      next=SITES_AT)
+    chunk = image.words(0, 0, entry(2, 1 << 40), entry(1, 8), 0, 0, 0, 123)
+    image.put(ENTRIES_AT, bytes(entry_slab.parts[0]) + chunk)
+    site_slab = Image(order)
+    site_slab.record(0, layout.SLAB, magic=layout.SLAB_MAGIC, kind=layout.SLAB_SITE, size=0x1000, used=256, next=0)
+    site_slab.record(1, layout.SITE, domain=0, nframe=3, flags=0, unloads=1)
+    site_slab.put(2, image.words(0x401000, 0x402000, 0x403000) + bytes(8))
+    site_slab.record(3, layout.SITE, domain=0, nframe=1, flags=layout.SITE_CUT, size_high=4)
+    site_slab.put(4, image.words(0x404000) + bytes(24))
+    data = bytearray(b"".join(site_slab.parts.values()))
+    image.put(SITES_AT, data + bytes(0x1000 - len(data)))
+    image.put(SEGMENTS_AT, image.words(SITES_AT, *[0] * (layout.SEGMENT_COUNT - 1)))
+    image.record(MODULES_AT, layout.MODULE, start=0x402000, end=0x403000, bias=0x400000, unload=1, build_id_length=4,
+                 build_id=b"abcd", path=b"/lib/libplugin.so")
+    return image
+
+
+class DecodeTest(unittest.TestCase):
+
+    def test_all_byte_orders_and_pointer_sizes(self) -> None:
+        for order in "<>":
+            for pointer_size in (4, 8):
+                with self.subTest(order=order, pointer_size=pointer_size):
+                    self.check(Runtime(example(order, pointer_size).read, LAYOUT_AT), pointer_size)
+
+    def check(self, found: Runtime, pointer_size: int) -> None:
+        self.assertEqual((found.pointer_size, found.abi), (pointer_size, (1, 0)))
+        state = found.state
+        self.assertTrue(state.is_tracing)
+        self.assertEqual((state.frame_limit, state.current, state.peak, state.lost), (25, 1076, 1700, 2))
+        self.assertEqual(state.peak_bound, layout.LANE_BOUND)
+        counted = found.count_blocks()
+        self.assertEqual(sorted(zip(counted.numbers, counted.sizes, counted.counts)),
+                         [(1, 8, 1), (1, 40, 2), (2, 4 << 38, 1), (2, 100 + (4 << 38), 1)])
+        self.assertEqual(counted.sites[1].pcs, (0x401000, 0x402000, 0x403000))
+        self.assertTrue(counted.sites[2].is_cut)
+        module, = found.modules()
+        self.assertEqual((module.path, module.build_id, module.unload), ("/lib/libplugin.so", b"abcd", 1))
+        addresses = [block.address for block in Skiplist(found).blocks()]
+        self.assertEqual(addresses, [0x50020, 0x50080, 0x51008 + 0x40, 0x51008 + 0xff0, 0x51008 + 0x10])
+        self.assertEqual(found.notes, [])
+
+    def test_block_holding_an_address(self) -> None:
+        found = Skiplist(Runtime(example().read, LAYOUT_AT))
+
+        def start(address: int) -> int | None:
+            block = found.holding(address)
+            return block.address if block else None
+
+        self.assertEqual(start(0x50020), 0x50020)
+        self.assertEqual(start(0x50020 + 39), 0x50020)
+        self.assertIsNone(start(0x50020 + 40))
+        self.assertIsNone(start(0x5001f))
+        self.assertIsNone(start(0))
+        self.assertEqual(start(0x51008 + 0x10 + 7), 0x51018)
+        self.assertIsNone(start(0x51008 + 0x10 + 8))
+        self.assertEqual(start(0x51008 + 0xff0 + (1 << 39)), 0x51008 + 0xff0)
+
+
+class DamageTest(unittest.TestCase):
+    """Damage gives a partial answer with a note, or one sentence; never a hang."""
+
+    def refused(self, image: Image, *words: str) -> None:
+        with self.assertRaises(LayoutError) as caught:
+            Runtime(image.read, LAYOUT_AT)
+        for word in words:
+            self.assertIn(word, str(caught.exception))
+
+    def test_headers(self) -> None:
+        self.refused(example(abi_major=2, abi_minor=3), "2.3", "1.x")
+        self.refused(example(magic=b"x" * 16), "magic")
+        self.refused(example(byte_order=7), "byte order")
+        self.refused(example(self=0), "not initialised")
+        self.refused(example(state_size=8), "damaged")
+        self.refused(example(pointer_size=5), "damaged")
+        self.refused(example(state=0x999000), "tm_state", "0x999000")
+        self.refused(Image(), "tm_layout", "cannot read")
+
+    def test_a_later_minor_is_read(self) -> None:
+        found = Runtime(example(abi_minor=7, layout_size=200, state_size=99999).read, LAYOUT_AT)
+        self.assertEqual(found.abi, (1, 7))
+
+    def test_a_copy_is_not_the_layout(self) -> None:
+        image = example()
+        image.put(0x3000, bytes(image.parts[LAYOUT_AT]))
+        self.assertTrue(holds_layout(image.read, LAYOUT_AT))
+        self.assertFalse(holds_layout(image.read, 0x3000))
+        self.assertFalse(holds_layout(image.read, 0x999000))
+
+    def noted(self, image: Image, *words: str) -> Runtime:
+        found = Runtime(image.read, LAYOUT_AT)
+        found.count_blocks()
+        list(Skiplist(found).blocks())
+        notes = " ".join(found.notes)
+        for word in words:
+            self.assertIn(word, notes)
+        return found
+
+    def poke(self, image: Image, part: int, offset: int, code: str, value: int) -> Image:
+        struct.pack_into(image.order + code, image.parts[part], offset, value)
+        return image
+
+    def test_slab_lists(self) -> None:
+        next_at = layout.SLAB.offsets["next"]
+        self.noted(self.poke(example(), ENTRIES_AT, next_at, "Q", NODES_AT), "list of slabs is damaged", "0x100000")
+        self.noted(self.poke(example(), ENTRIES_AT, next_at, "Q", 0x999000), "breaks off", "0x999000")
+        self.noted(self.poke(example(), ENTRIES_AT, 0, "I", 1), "list of slabs is damaged", "0x200000")
+        self.noted(self.poke(example(), ENTRIES_AT, layout.SLAB.offsets["size"], "Q", 1 << 60), "damaged")
+        self.noted(self.poke(example(), ENTRIES_AT, layout.SLAB.offsets["used"], "Q", 1 << 50), "more than it has")
+
+    def test_used_beyond_what_can_be_read(self) -> None:
+        image = self.poke(example(), ENTRIES_AT, layout.SLAB.offsets["used"], "Q", 0x8000)
+        counted = Runtime(image.read, LAYOUT_AT).count_blocks()
+        self.assertGreater(counted.missing, 0x7e00)
+        self.assertLess(image.reads, 200)
+
+    def test_sites(self) -> None:
+        nframe_at = layout.SLAB_HEADER + layout.SITE.offsets["nframe"]
+        found = self.noted(self.poke(example(), SITES_AT, nframe_at, "I", 65536), "1 site cannot be read")
+        self.assertEqual(found.site(1).pcs, ())
+        self.noted(self.poke(example(), SEGMENTS_AT, 0, "Q", 0x999000), "2 sites cannot be read")
+        self.noted(self.poke(example(), STATE_AT, layout.STATE.offsets["segments"], "Q", 8), "2 sites cannot be read")
+
+    def test_skiplists(self) -> None:
+        second_next = layout.SLAB_HEADER + layout.NODE.size + layout.NODE.offsets["next"]
+        image = self.poke(example(), NODES_AT, second_next, "Q", NODES_AT + layout.SLAB_HEADER)
+        self.noted(image, "skiplist is damaged", "does not rise")
+        with self.assertRaises(LayoutError):
+            Skiplist(Runtime(image.read, LAYOUT_AT)).holding(0x60000)
+        self.noted(self.poke(example(), HEAD_AT, layout.NODE.offsets["next"], "Q", 3), "node at 0x3 cannot be read")
+        chunk_at = layout.SLAB_HEADER + layout.NODE.size + layout.NODE.offsets["chunks"]
+        self.noted(self.poke(example(), NODES_AT, chunk_at, "Q", 5), "entries cannot be read")
+
+    def test_modules(self) -> None:
+        image = self.poke(example(), STATE_AT, layout.STATE.offsets["module_count"], "I", 0xffffffff)
+        found = Runtime(image.read, LAYOUT_AT)
+        self.assertEqual(len(found.modules()), 1)
+        self.assertIn("unloaded modules cannot be read", " ".join(found.notes))
+
+    def test_random_damage(self) -> None:
+        import random
+        pick = random.Random(3)
+        for _ in range(400):
+            image = example(pick.choice("<>"))
+            for _ in range(pick.randrange(1, 6)):
+                part = pick.choice(list(image.parts.values()))
+                part[pick.randrange(min(len(part), 512))] = pick.randrange(256)
+            try:
+                found = Runtime(image.read, LAYOUT_AT)
+                found.count_blocks()
+                found.modules()
+                list(Skiplist(found).blocks())
+                Skiplist(found).holding(0x50030)
+            except LayoutError as error:
+                self.assertNotIn("\n", str(error))
+            self.assertLess(image.reads, 400000)
+
+
+class SalvageTest(unittest.TestCase):
+    """Without tm_layout and tm_state the blocks are still there."""
+
+    def ranges(self, image: Image) -> list[tuple[int, int]]:
+        return [(start, start + len(data)) for start, data in image.parts.items()]
+
+    def test_slabs_alone(self) -> None:
+        for order in "<>":
+            with self.subTest(order=order):
+                image = example(order)
+                whole = Runtime(image.read, LAYOUT_AT).count_blocks()
+                for address in (LAYOUT_AT, STATE_AT, HEAD_AT, TOWER_AT, SEGMENTS_AT):
+                    del image.parts[address]
+                found = Salvaged(image.read, self.ranges(image))
+                self.assertEqual(sorted(zip(*found.count_blocks()[:3])), sorted(zip(*whole[:3])))
+                self.assertEqual(found.count_blocks().sites, whole.sites)
+                block = Skiplist(found).holding(0x50025)
+                assert block is not None
+                self.assertEqual((block.address, block.size), (0x50020, 40))
+                self.assertIn("cut short", found.notes[0])
+
+    def test_sites_that_are_lost(self) -> None:
+        image = example()
+        del image.parts[SITES_AT]
+        found = Salvaged(image.read, self.ranges(image))
+        self.assertEqual(sum(found.count_blocks().counts), 5)
+        self.assertIn("2 sites cannot be read", " ".join(found.notes))
+
+    def test_nothing_left(self) -> None:
+        with self.assertRaises(LayoutError):
+            Salvaged(Image().read, [(0, 1 << 20)])
+
+
+class MemoryTest(unittest.TestCase):
+
+    def test_pieces_around_holes(self) -> None:
+        image = Image()
+        image.put(0, bytes(range(256)) * 16)
+        found = list(memory.pieces(image.read, 0, 3 * 4096, 128))
+        self.assertEqual(b"".join(data for _, _, data in found if data is not None), bytes(range(256)) * 16)
+        self.assertEqual(sum(length for _, length, data in found if data is None), 2 * 4096)
+
+    def test_a_large_hole_costs_few_reads(self) -> None:
+        image = Image()
+        list(memory.pieces(image.read, 0, 1 << 36))
+        self.assertLess(image.reads, 10)
+
+    def test_find_across_pieces(self) -> None:
+        image = Image()
+        image.put(0, bytes(memory.PIECE - 3) + b"needle" + bytes(5000) + b"needle")
+        self.assertEqual(list(memory.find(image.read, b"needle", [(0, memory.PIECE + 5009)])),
+                         [memory.PIECE - 3, memory.PIECE + 5003])
+
+    def test_cache(self) -> None:
+        image = Image()
+        image.put(0x10000, bytes(range(256)) * 256)
+        image.put(0x20000, b"abc")
+        cache = memory.Cache(image.read)
+        self.assertEqual(bytes(cache(0x10100, 3)), b"\0\1\2")
+        self.assertEqual(bytes(cache(0x10201, 3)), b"\1\2\3")
+        self.assertEqual(bytes(cache(0x20001, 2)), b"bc")
+        self.assertEqual(image.reads, 3)
+        with self.assertRaises(Unreadable):
+            cache(0x20001, 3)
+
+
+class PlainPythonTest(unittest.TestCase):
+
+    def test_functions_need_gdb(self) -> None:
+        import tm
+        for function in (tm.take_snapshot, tm.is_tracing, tm.get_traced_memory, tm.get_traceback_limit,
+                         tm.get_tracemalloc_memory, lambda: tm.get_object_traceback(1)):
+            with self.assertRaisesRegex(RuntimeError, "GDB"):
+                function()
+
+
+if __name__ == "__main__":
+    unittest.main()
