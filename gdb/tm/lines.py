@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from typing import Iterator, NamedTuple, Sequence
+from typing import Iterator, Mapping, NamedTuple, Sequence
 
 from .stacks import Line, without_parameters
 
@@ -36,31 +36,35 @@ class Found(NamedTuple):
     offset: int = 0
 
 
-Answer = dict[int, Found]
+Answer = dict[int, Found]  # an address that is not in it: nothing is known but what the file's symbols tell
 
 
-def ask(questions: Sequence[Question]) -> tuple[list[Answer], list[str]]:
-    """One answer for each question, empty where no tool gave one, and a sentence on each thing that went wrong."""
-    answers: dict[int, Answer] = {}
+def ask(questions: Sequence[Question]) -> tuple[list[Answer | None], list[str]]:
+    """One answer for each question, None where no tool gave one, and a sentence on each thing that went wrong."""
     if not questions:
         return [], []
     deadline = time.monotonic() + PATIENCE
     gdb, addr2line = shutil.which("gdb"), shutil.which("addr2line")
-    if gdb:
-        answers = _ask_gdb(gdb, questions, deadline)
-    for number, question in enumerate(questions):
-        if addr2line and number not in answers and time.monotonic() < deadline:
-            answer = _ask_addr2line(addr2line, question, deadline)
-            if answer is not None:
-                answers[number] = answer
+    answers = _ask_gdb(gdb, questions, deadline) if gdb else {}
+    left = [number for number in range(len(questions)) if number not in answers]
+    for number in left:
+        answer = _ask_addr2line(addr2line, questions[number], deadline) if addr2line else None
+        if answer is not None:
+            answers[number] = answer
+    return [answers.get(number) for number in range(len(questions))], _notes(questions, answers, left, deadline)
+
+
+def _notes(questions: Sequence[Question], answers: Mapping[int, Answer], left: Sequence[int],
+           deadline: float) -> list[str]:
+    """`left`: the questions that GDB did not answer."""
     notes = []
-    if not gdb and not addr2line:
-        notes = ["neither gdb nor addr2line was found, so frames have no lines"]
-    elif len(answers) < len(questions):
-        why = "failed" if time.monotonic() < deadline else f"was not done in {PATIENCE} seconds"
-        unanswered = [question.path for number, question in enumerate(questions) if number not in answers]
-        notes = [f"frames in {shown_paths(unanswered)} have no lines: {os.path.basename(gdb or addr2line or '')} {why}"]
-    return [answers.get(number, {}) for number in range(len(questions))], notes
+    if any(number in answers for number in left):
+        notes.append("lines that gdb did not give are addr2line's, which names some places otherwise")
+    unanswered = sorted({questions[number].path for number in left if number not in answers})
+    if unanswered:
+        why = f"was done in {PATIENCE} seconds" if time.monotonic() >= deadline else "could tell"
+        notes.append(f"frames in {shown_paths(unanswered)} have no lines: neither gdb nor addr2line {why}")
+    return notes
 
 
 def shown_paths(paths: Sequence[str]) -> str:
@@ -96,13 +100,16 @@ def _read_answers(path: str, questions: Sequence[Question]) -> Iterator[tuple[in
 
 
 def _ask_addr2line(addr2line: str, question: Question, deadline: float) -> Answer | None:
+    if time.monotonic() >= deadline:
+        return None
     output = _run([addr2line, "-a", "-f", "-i", "-C", "-e", question.debug_path],
                   "".join(f"{address:#x}\n" for address in question.addresses), deadline)
     if output is None:
         return None
     # A line with the address, then two for each frame: function and place.
     parts = re.split(r"^0x[0-9a-f]+\n", output, flags=re.MULTILINE)[1:]
-    return {address: Found(_parse_lines(part.splitlines())) for address, part in zip(question.addresses, parts)}
+    parsed = ((address, _parse_lines(part.splitlines())) for address, part in zip(question.addresses, parts))
+    return {address: Found(lines) for address, lines in parsed if lines}
 
 
 def _parse_lines(texts: Sequence[str]) -> tuple[Line, ...]:

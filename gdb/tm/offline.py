@@ -74,7 +74,7 @@ class Modules:
         """The module that lay at `pc` after that many unloads and was unloaded later."""
         bounds = bisect_right(self._bounds, pc)
         if bounds not in self._covering:
-            self._covering[bounds] = array("L", (number for number, module in enumerate(self.unloaded)
+            self._covering[bounds] = array("I", (number for number, module in enumerate(self.unloaded)
                                                  if module.start <= pc < module.end))
         covering = self._covering[bounds]
         index = bisect_left(covering, bisect_left(self._unloads, unloads))
@@ -117,6 +117,7 @@ class OfflineStacks(Stacks):
         self._modules = modules
         self._files: dict[tuple[str, bytes], _Files] = {}
         self._answers: dict[Module, Answer] = {}
+        self._unanswered: set[Module] = set()  # nobody waits for these twice
         self._places: dict[tuple[int, int, bool], Place] = {}
         self._has_innermost = False
         self._has_all = False
@@ -187,13 +188,16 @@ class OfflineStacks(Stacks):
         wanted: dict[Module, list[int]] = {}
         for address in addresses:
             module = self._modules.mapped_at(address)
-            if module and self._files_of(module).is_known:
+            if module and module not in self._unanswered and self._files_of(module).is_known:
                 own = address - module.bias & ADDRESS_MASK
                 if own not in self._answers.setdefault(module, {}):
                     wanted.setdefault(module, []).append(own)
         answers, notes = ask([self._files_of(module).question(sorted(own)) for module, own in wanted.items()])
         for module, answer in zip(wanted, answers):
-            self._answers[module].update(answer)
+            if answer is None:
+                self._unanswered.add(module)
+            else:
+                self._answers[module].update(answer)
         self.notes += (note for note in notes if note not in self.notes)
 
     def _has_code(self, pc: int, codes: Mapping[str, tuple[bytes, ...]]) -> bool:
@@ -218,10 +222,7 @@ class OfflineStacks(Stacks):
         return Place((bare_frame(pc, module.path, found.function, offset),), False)
 
     def _found(self, module: Module, address: int) -> Found:
-        found = self._answers.get(module, {}).get(address)
-        if found is None or not (found.lines or found.function):
-            return self._files_of(module).function_at(address)
-        return found
+        return self._answers.get(module, {}).get(address) or self._files_of(module).function_at(address)
 
 
 def symbolised(sites: RawSites, modules: Modules) -> tuple[list[LazySite], OfflineStacks]:
