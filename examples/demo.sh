@@ -13,14 +13,23 @@ headline() {
     printf '\n=== %s\n\n' "$*"
 }
 
-# Runs GDB with the arguments on the commands of standard input, each shown as typed.
+# Runs GDB with the arguments on the commands of standard input, each shown as typed. What GDB says of the machine
+# rather than of the program is left out.
 session() {
     sed -e 's/.*/echo \\n(gdb) &\\n\n&/' >session.gdb
     gdb -nx -q -batch -x "$top/gdb/libtracemalloc-gdb.py" \
         -ex "set print thread-events off" -ex "set width 0" -ex "set breakpoint pending on" \
-        -x session.gdb "$@" 2>&1 |
-        grep -v -e '^warning: Error disabling address space' -e '^\[Thread debugging using' \
-            -e '^Using host libthread_db' -e '^Function "[a-z0-9_]*" not defined'
+        -x session.gdb "$@" >session.log 2>&1 || true
+    show session.log
+    if grep -q '^Error\|Error in sourced command file' session.log; then
+        echo "demo: a command failed, see above" >&2
+        exit 1
+    fi
+}
+
+show() {
+    grep -v -e '^warning: ' -e '^\[Thread debugging using' -e '^Using host libthread_db' \
+        -e '^Function "[a-z0-9_]*" not defined' -e '^\[New LWP' -e '^\[Switching to' -e '^\[Current thread is' "$1"
 }
 
 headline "A server of ours that grows. Which lines hold the memory, and which of them grow?"

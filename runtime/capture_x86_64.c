@@ -47,7 +47,7 @@ struct walk {
     uint32_t first; /* the last walk is [first, end) */
     uint32_t end;
     uint32_t turn;
-    uint32_t blind;     /* new frames that recent walks had: so many are walked before the last walk is looked at */
+    uint32_t blind;     /* so many frames are walked before the last walk is looked at */
     uint64_t forgotten; /* the last walk is of the time when this was so */
     bool ended;         /* it reached the outermost frame */
     void **pcs;
@@ -252,6 +252,15 @@ static uint32_t take_over(struct walk *walk, uint32_t at, uint32_t stop, uint32_
     return count;
 }
 
+/* Keeps `blind` at about the most of LOST_AT, the count of frames after which a walk left the last one again. */
+static void adapt(struct walk *walk, uint32_t lost_at)
+{
+    if (lost_at > walk->blind)
+        walk->blind = lost_at;
+    else if (++walk->turn % FORGET_EVERY == 0 && walk->blind > 0)
+        walk->blind--;
+}
+
 /* Walks on to the first frame that the last walk has too and that is still the same outward to its end: MET; or to
    the outermost frame or LIMIT frames, then MET == walk->end and ENDED counts. Returns how many new frames there
    are before MET. The first BLIND frames are not held against the last walk: the branch would be a gamble. */
@@ -259,6 +268,8 @@ static uint32_t walk_new(struct walk *walk, struct place place, uint32_t limit, 
 {
     uint32_t count = 0;
     uint32_t at = walk->first;
+    uint32_t lost_at = 0;
+    bool met_last = false;
     struct step step = {.more = true};
     while (step.more && count < limit) {
         bool same = false;
@@ -270,14 +281,14 @@ static uint32_t walk_new(struct walk *walk, struct place place, uint32_t limit, 
         if (same) {
             renew(&walk->frames[at], &place);
             uint32_t stop = confirm(walk, at);
-            if (stop == walk->end) {
-                *met = at;
-                return count;
-            }
+            met_last = stop == walk->end;
+            if (met_last)
+                break;
             if (stop - at > limit - count)
                 stop = at + limit - count;
             count = take_over(walk, at, stop, count, &place);
             at = stop;
+            lost_at = count;
         } else {
             put(walk->new_pcs, walk->new_frames, count++, &place);
         }
@@ -285,18 +296,10 @@ static uint32_t walk_new(struct walk *walk, struct place place, uint32_t limit, 
         if (step.by_rbp)
             walk->new_frames[count - 1].flags |= FRAME_USES_RBP;
     }
+    adapt(walk, lost_at);
     *ended = step.ended;
-    *met = walk->end;
+    *met = met_last ? at : walk->end;
     return count;
-}
-
-/* Keeps `blind` at about the most new frames that recent walks needed. */
-static void adapt(struct walk *walk, uint32_t count, bool met)
-{
-    if (met && count > walk->blind)
-        walk->blind = count;
-    else if (++walk->turn % FORGET_EVERY == 0 && walk->blind > 0)
-        walk->blind--;
 }
 
 /* The last walk was cut by a limit further in: goes on outward from its last frame, for up to COUNT frames. */
@@ -368,7 +371,6 @@ bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit
     uint32_t met;
     uint32_t count = walk_new(walk, place, limit, &met, &ended);
     uint32_t kept = walk->end - met;
-    adapt(walk, count, kept != 0);
     bool known = kept != 0 && walk->ended && count + kept <= limit;
     if (kept == 0)
         walk->ended = ended;

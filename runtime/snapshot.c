@@ -38,7 +38,8 @@ struct work {
     struct skiplist_block page[TM_NODE_SLOTS];
     const struct tm_site *sites[BATCH];
     char program[SNAPFILE_PATH_MAX];
-    char text[4 * SNAPFILE_PATH_MAX];
+    char directory[SNAPFILE_PATH_MAX];
+    char text[256 << 10];
 };
 
 static struct lock snapshot_lock;
@@ -74,27 +75,66 @@ static void add_number(struct text *text, uint64_t number)
     }
 }
 
-/* As a JSON string. What is not printable ASCII becomes `?`. */
+/* How many bytes the UTF-8 character at AT has, 0 if it is none. */
+static unsigned utf8_length(const char *at)
+{
+    const unsigned char *byte = (const unsigned char *)at;
+    unsigned length = byte[0] < 0x80   ? 1
+                      : byte[0] < 0xc2 ? 0
+                      : byte[0] < 0xe0 ? 2
+                      : byte[0] < 0xf0 ? 3
+                      : byte[0] < 0xf5 ? 4
+                                       : 0;
+    for (unsigned i = 1; i < length; i++)
+        if ((byte[i] & 0xc0) != 0x80)
+            return 0;
+    bool is_overlong = (byte[0] == 0xe0 && byte[1] < 0xa0) || (byte[0] == 0xf0 && byte[1] < 0x90);
+    bool is_surrogate = byte[0] == 0xed && byte[1] >= 0xa0;
+    bool is_beyond = byte[0] == 0xf4 && byte[1] >= 0x90;
+    return is_overlong || is_surrogate || is_beyond ? 0 : length;
+}
+
+/* As a JSON string. Control characters and what is no UTF-8 become `?`. */
 static void add_string(struct text *text, const char *string)
 {
     add(text, "\"");
-    for (; *string; string++) {
-        char piece[3] = {*string, 0, 0};
-        if (*string == '"' || *string == '\\') {
-            piece[0] = '\\';
-            piece[1] = *string;
-        } else if (*string < ' ' || *string > '~') {
-            piece[0] = '?';
-        }
+    while (*string) {
+        unsigned length = utf8_length(string);
+        char piece[6] = "?";
+        if (*string == '"' || *string == '\\')
+            memcpy(piece, (char[]){'\\', *string, 0}, 3);
+        else if (length > 0 && ((unsigned char)*string >= ' ' && *string != 0x7f))
+            memcpy(piece, string, length);
         add(text, piece);
+        string += length > 0 ? length : 1;
     }
     add(text, "\"");
 }
 
-static void find_program(char *program)
+/* Number and name of each domain that has one; of several names the last one counts, for JSON's readers too.
+   Returns how many had no room. */
+static uint64_t add_domains(struct text *text)
 {
-    ssize_t length = readlink("/proc/self/exe", program, SNAPFILE_PATH_MAX - 1);
-    program[length > 0 ? length : 0] = '\0';
+    uint64_t count = state_load(tm_state.domain_count);
+    const struct tm_domain *domains = state_load(tm_state.domains);
+    uint64_t i = 0;
+    add(text, ", \"domains\": {");
+    for (; i < count && text->most - text->length > 4 * TM_DOMAIN_NAME_MAX + 512; i++) {
+        add(text, i > 0 ? ", \"" : "\"");
+        add_number(text, domains[i].domain);
+        add(text, "\": ");
+        add_string(text, domains[i].name);
+    }
+    add(text, "}");
+    return count - i;
+}
+
+static void find_program(struct work *with)
+{
+    ssize_t length = readlink("/proc/self/exe", with->program, SNAPFILE_PATH_MAX - 1);
+    with->program[length > 0 ? length : 0] = '\0';
+    if (!getcwd(with->directory, SNAPFILE_PATH_MAX - 1))
+        with->directory[0] = '\0';
 }
 
 static void write_info(struct work *with)
@@ -117,7 +157,14 @@ static void write_info(struct work *with)
         add(&text, ", \"host\": ");
         add_string(&text, host.nodename);
     }
-    add(&text, "}, \"notes\": [], \"attributes\": {}}");
+    uint64_t left_out = add_domains(&text);
+    add(&text, "}, \"notes\": [");
+    if (left_out > 0) {
+        add(&text, "\"the names of ");
+        add_number(&text, left_out);
+        add(&text, " domains had no room\"");
+    }
+    add(&text, "], \"attributes\": {}}");
     snapfile_begin(&with->file, "INFO", (uint32_t)text.length);
     snapfile_put(&with->file, text.at, text.length);
     snapfile_end(&with->file);
@@ -224,7 +271,10 @@ static void write_module(void *argument, const struct tm_module *module, uint64_
     static const uint8_t widths[] = {8, 8, 8, 4, 1, 2};
     struct work *with = argument;
     const char *path = module->path[0] ? module->path : with->program;
-    uint32_t length = (uint32_t)strlen(path);
+    /* `./libplugin.so` to dlopen, but not the kernel's `linux-vdso.so.1`. */
+    bool is_relative = path[0] != '/' && strchr(path, '/');
+    uint32_t prefix = is_relative ? (uint32_t)strlen(with->directory) + 1 : 0;
+    uint32_t length = prefix + (uint32_t)strlen(path);
     snapfile_begin(&with->file, "MODS", 4 + 6 + 31 + module->build_id_length + length);
     snapfile_number(&with->file, 1, 4);
     snapfile_put(&with->file, widths, sizeof widths);
@@ -235,7 +285,11 @@ static void write_module(void *argument, const struct tm_module *module, uint64_
     snapfile_number(&with->file, module->build_id_length, 1);
     snapfile_number(&with->file, length, 2);
     snapfile_put(&with->file, module->build_id, module->build_id_length);
-    snapfile_put(&with->file, path, length);
+    if (is_relative) {
+        snapfile_put(&with->file, with->directory, prefix - 1);
+        snapfile_put(&with->file, "/", 1);
+    }
+    snapfile_put(&with->file, path, length - prefix);
     snapfile_end(&with->file);
 }
 
@@ -245,7 +299,7 @@ static int take(const char *filename)
         work = arena_take(TM_SLAB_OTHER, sizeof *work);
     if (!work)
         return ENOMEM;
-    find_program(work->program);
+    find_program(work);
     snapfile_start(&work->file, filename);
     write_info(work);
     uint64_t blocks = write_blocks(work);

@@ -17,18 +17,52 @@ if TYPE_CHECKING:
     from .reader import Reader
 
 __all__ = ["BaseFilter", "DomainFilter", "Filter", "Frame", "LayoutError", "Snapshot", "SnapshotError", "Statistic",
-           "StatisticDiff", "Trace", "Traceback", "format_size", "get_object_traceback", "get_traceback_limit",
-           "get_traced_memory", "get_tracemalloc_memory", "is_tracing", "take_snapshot"]
+           "StatisticDiff", "Trace", "Traceback", "clear_traces", "format_size", "get_object_traceback",
+           "get_traceback_limit", "get_traced_memory", "get_tracemalloc_memory", "is_tracing", "reset_peak", "start",
+           "stop", "take_snapshot"]
 
 
-def _reader() -> Reader:
+def _need_gdb() -> None:
     try:
         import gdb  # noqa: F401
     except ImportError:
         raise RuntimeError("this needs the program that GDB debugs: call it in GDB's Python, after "
                            "`source libtracemalloc-gdb.py`") from None
+
+
+def _reader() -> Reader:
+    _need_gdb()
     from .reader import Reader
     return Reader()
+
+
+def start(nframe: int = 1) -> None:
+    """Lets the selected program record its blocks from now on, with tracebacks of up to `nframe` frames; does nothing
+    while it does already. It calls a function in the program: RuntimeError where that cannot be done."""
+    _need_gdb()
+    from . import control
+    control.start(nframe)
+
+
+def stop() -> None:
+    """Lets the selected program stop recording and forget all blocks. RuntimeError as by start."""
+    _need_gdb()
+    from . import control
+    control.stop()
+
+
+def clear_traces() -> None:
+    """Lets the selected program forget all blocks that it has recorded. RuntimeError as by start."""
+    _need_gdb()
+    from . import control
+    control.clear_traces()
+
+
+def reset_peak() -> None:
+    """Makes the selected program's peak what is current now. RuntimeError as by start."""
+    _need_gdb()
+    from . import control
+    control.reset_peak()
 
 
 def take_snapshot() -> Snapshot:

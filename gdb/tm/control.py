@@ -21,12 +21,17 @@ from .runtime import Runtime
 def start(nframe: int) -> None:
     """Lets the selected program record its blocks from now on, with up to `nframe` frames each; does nothing if it
     does already. ValueError for a number out of range, RuntimeError if it cannot be done."""
+    check_frames(nframe)
+    if _call("tm_start", "int", nframe) != 0:
+        raise ProcessError("the program has no memory for the tracer's tables: it goes on untraced")
+
+
+def check_frames(nframe: int) -> None:
+    """TypeError or ValueError if a traceback cannot have that many frames."""
     if not isinstance(nframe, int):
         raise TypeError(f"the number of frames must be an int, not {type(nframe).__name__}")
     if not 1 <= nframe <= FRAMES_MAX:
         raise ValueError(f"the number of frames must be in range [1; {FRAMES_MAX}], not {nframe}")
-    if _call("tm_start", "int", nframe) != 0:
-        raise ProcessError("the program has no memory for the tracer's tables: it goes on untraced")
 
 
 def stop() -> None:
@@ -72,9 +77,9 @@ def _refuse_inside(name: str, process: Process, runtime: Runtime) -> None:
         first = inside[0]
         more = f" and {len(inside) - 1} more" if len(inside) > 1 else ""
         are = "are" if more else "is"
-        raise ProcessError(f"{name} cannot be called now: thread {first}{more} {are} inside the allocator "
-                           f"({first.function}); let it out with `thread {first.thread}`, `frame {first.level}` and "
-                           "`finish`, or with `continue`, and try again")
+        raise ProcessError(f"{name} cannot be called now: thread {first}{more} {are} inside {first.function}; let it "
+                           f"out with `thread {first.thread}`, `frame {first.level}` and `finish`, or with `continue`, "
+                           "and try again")
     if runtime.state.inside:
         raise ProcessError(f"{name} cannot be called now: a thread is inside the runtime, not known which; let it out "
                            "with `continue` and try again")
@@ -84,8 +89,9 @@ def _evaluate(name: str, expression: str) -> gdb.Value:
     signals: list[str] = []
 
     def note(event: Any) -> None:
-        if isinstance(event, gdb.SignalEvent):
-            signals.append(event.stop_signal)
+        signal = getattr(event, "stop_signal", None)
+        if signal is not None:
+            signals.append(signal)
 
     gdb.events.stop.connect(note)
     try:
@@ -101,7 +107,7 @@ def _evaluate(name: str, expression: str) -> gdb.Value:
 def _interruption(name: str, signals: list[str], error: gdb.error) -> str:
     if signals:
         return (f"{name} was interrupted by {signals[0]} and given up: `continue` lets the program have the signal, "
-                f"then try {name} again")
+                f"then try again")
     return f"{name} cannot be called: {str(error).partition(chr(10))[0].rstrip('.')}"
 
 

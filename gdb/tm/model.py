@@ -22,6 +22,8 @@ from itertools import accumulate, compress, repeat
 from operator import itemgetter
 from typing import Any, Optional, Tuple, Union, cast, overload
 
+from .columns import has_zero, reaches, total
+
 Pair = Tuple[str, int]
 WideFrame = Tuple[str, int, Optional[str], Optional[str], Optional[int]]
 RawFrame = Union[Pair, WideFrame]
@@ -401,7 +403,7 @@ class Rows:
         self.site_indexes = site_indexes
         self.sizes = sizes
         self.counts = counts
-        self.block_count = sum(counts)
+        self.block_count = total(counts) if isinstance(counts, array) else sum(counts)
         self.has_addresses = addresses is not None
         self._read_addresses = addresses
         self._addresses: Sequence[int] | None = None
@@ -713,9 +715,9 @@ class Snapshot:
         """
         if not len(site_indexes) == len(sizes) == len(counts):
             raise ValueError(f"columns of {len(site_indexes)}, {len(sizes)} and {len(counts)} rows: give equal ones")
-        if site_indexes and max(site_indexes) >= len(sites):
+        if reaches(site_indexes, len(sites)):
             raise ValueError(f"site index {max(site_indexes)} of {len(sites)} sites: count sites from 0")
-        if counts and min(counts) == 0:
+        if has_zero(counts):
             raise ValueError("a row of 0 blocks: leave it out")
         rows = Rows(sites, site_indexes, sizes, counts, addresses)
         return cls._of_rows(rows, traceback_limit, info or {}, notes)

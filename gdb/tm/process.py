@@ -69,14 +69,16 @@ class Process:
         # Without the file, the kernel's list is left: the program is mapped lowest, or nearly so.
         return next((mapping.path for mapping in self.mappings() if mapping.path.startswith("/")), "?")
 
-    def description(self) -> str:
+    @property
+    def name(self) -> str:
+        """What to call it in short."""
         program = self.program.rpartition("/")[2]
-        return {
-            "core": f"core {self.core or '?'} of {program}, process {self.pid}",
-            "attached": f"process {self.pid} ({program}), attached",
-            "remote": f"process {self.pid} ({program}), remote",
-            "live": f"process {self.pid} ({program}), started by GDB",
-        }[self.kind]
+        return f"core {self.core or '?'} of {program}" if self.kind == "core" else f"process {self.pid} ({program})"
+
+    def description(self) -> str:
+        """Its name, and how GDB came by it."""
+        return self.name + {"core": f", process {self.pid}", "attached": ", attached", "remote": ", remote",
+                            "live": ", started by GDB"}[self.kind]
 
     def read(self, address: int, length: int) -> memoryview:
         """A Read (memory.py) of the program's memory; `address` may be anything."""

@@ -34,7 +34,7 @@ class Listed(NamedTuple):
     address: int
     size: int
     domain: int
-    index: int  # of its site, in the survey's sites
+    site_index: int  # in the survey's sites
 
 
 class Survey(NamedTuple):
@@ -91,7 +91,7 @@ class Reader:
         return self._symbolizer
 
     def take_snapshot(self, with_addresses: bool = True) -> Snapshot:
-        """All live blocks. RuntimeError if the program is not tracing. Addresses cost a copy of the runtime's tables."""
+        """All live blocks. RuntimeError if the program is not tracing. Addresses cost a copy of the tables."""
         return self.survey(with_addresses).snapshot
 
     def survey(self, with_addresses: bool = False) -> Survey:

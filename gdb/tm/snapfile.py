@@ -19,6 +19,7 @@ from contextlib import suppress
 from itertools import accumulate, islice
 from typing import Any, BinaryIO, NoReturn, Union, cast, overload
 
+from .columns import reaches
 from .layout import Module
 from .model import RawFrame, RawFrames, Rows, Site, Snapshot
 from .offline import Modules, RawSites, symbolised
@@ -514,9 +515,8 @@ def _parse_info(payload: bytes | None) -> dict[str, Any]:
 
 
 def _check_indexes(what: str, column: array[int], limit: int) -> None:
-    highest = max(column, default=-1)
-    if highest >= limit:
-        _refuse(f"is damaged: {what} {highest} of {limit}")
+    if reaches(column, limit):
+        _refuse(f"is damaged: {what} {max(column)} of {limit}")
 
 
 def _check_sum(what: str, depths: array[int], length: int) -> None:

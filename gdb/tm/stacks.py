@@ -30,9 +30,10 @@ TRAMPOLINES = {
 THREAD_EXITS = {
     "i386:x86-64": (bytes.fromhex("4889c7b83c0000000f05"), bytes.fromhex("89c7b83c0000000f05")),
 }
-# Who calls main and the start functions of threads.
-_OUTER = frozenset(("_start", "__libc_start_main", "__libc_start_main_impl", "__libc_start_call_main",
-                    "generic_start_main", "start_thread", "clone", "__clone", "clone3", "__clone3", "thread_start"))
+# Who calls main, and who the start functions of threads.
+_MAIN_CALLERS = frozenset(("__libc_start_main", "__libc_start_main_impl", "__libc_start_call_main",
+                           "generic_start_main"))
+_OUTER = frozenset(("_start", "start_thread", "clone", "__clone", "clone3", "__clone3")) | _MAIN_CALLERS
 
 
 class Line(NamedTuple):
@@ -87,9 +88,8 @@ class Stacks:
         for count in range(len(places), 0, -1):
             if _holds_main(places[count - 1:count]):
                 return count
-        count = len(places)
-        while count > 1 and self._is_outer(places[count - 1]):
-            count -= 1
+        count = next((index for index, place in enumerate(places) if index and _function(place) in _MAIN_CALLERS),
+                     0) or self._without_thread_start(places)
         # libc's own caller of main or of the start function may have no name.
         if 1 < count < len(places):
             last, beyond = places[count - 1].frames[-1], places[count].frames[-1]
@@ -97,9 +97,25 @@ class Stacks:
                 count -= 1
         return count
 
+    def _without_thread_start(self, places: list[Place]) -> int:
+        """How many places remain without the outermost ones that are libc's."""
+        count = len(places)
+        # On some architectures clone goes on under this name, which is many a program's own as well.
+        if count > 1 and _function(places[-1]) == "thread_start":
+            count -= 1
+        while count > 1 and self._is_outer(places[count - 1]):
+            count -= 1
+            if _function(places[count]) == "start_thread":
+                break  # what it calls is the program's, whatever its name
+        return count
+
     def _is_outer(self, place: Place) -> bool:
-        _, _, function, _, pc = place.frames[-1]
-        return function in _OUTER or self.is_thread_exit(pc)
+        return _function(place) in _OUTER or self.is_thread_exit(place.frames[-1][4])
+
+
+def _function(place: Place) -> str | None:
+    """The function that has a frame of its own, not one inlined in it."""
+    return place.frames[-1][2]
 
 
 def _holds_main(places: Sequence[Place]) -> bool:
@@ -140,8 +156,20 @@ def without_parameters(name: str) -> str:
         depth += {")": 1, "(": -1}.get(name[position], 0)
         if depth == 0:
             without = name[:position]
-            return name if not without or without.endswith("operator") else without
+            return name if not without or without.endswith("operator") else _without_result(without)
     return name
+
+
+def _without_result(name: str) -> str:
+    """As GDB's bt prints templates, whose symbols begin with the type of the result: `void f<int>` is `f<int>`."""
+    start = depth = 0
+    for position, character in enumerate(name):
+        depth = max(0, depth + {"<": 1, "(": 1, ">": -1, ")": -1}.get(character, 0))
+        if depth == 0 and name.startswith("operator", position):
+            break
+        if depth == 0 and character == " ":
+            start = position + 1
+    return name[start:]
 
 
 class SiteTable:

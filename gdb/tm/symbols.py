@@ -115,14 +115,14 @@ class Symbolizer(Stacks):
 
     def _module_of(self, pc: int) -> str | None:
         """The file that is mapped at `pc`, which may be anything: as the program names it, else as the kernel does."""
-        name = gdb.solib_name(pc)
-        if name:
-            return str(name)
+        name: str | None = gdb.solib_name(pc)
+        if name and os.path.isabs(name):
+            return name
         mapping = self._process.mapping_at(pc)
-        if mapping is not None:
-            return mapping.path or None
-        if self._process.mappings() or not gdb.find_pc_line(pc).symtab:
-            return None
+        if mapping is not None and mapping.path:
+            return mapping.path
+        if name or self._process.mappings() or not gdb.find_pc_line(pc).symtab:
+            return name
         return self._process.program
 
     def _bias_of(self, pc: int) -> int | None:

@@ -44,7 +44,7 @@ class NothingToReadTest(GdbTest):
         self.assertIsNone(results[-4].error)
         self.assertIn("no", results[-4].output)
         for result in results[-3:]:
-            self.assertRefused(result, "must be tracing", "TRACEMALLOC=25", "tm_start(25)")
+            self.assertRefused(result, "must be tracing", "TRACEMALLOC=25", "tm-start")
 
 
 class WordsTest(GdbTest):

@@ -145,7 +145,7 @@ class LiveTest(GdbTest):
     def test_the_other_groupings(self) -> None:
         self.assertTrue(rows(self.output("tm-stats function"))[1].startswith("leak (known.c): size="))
         self.assertTrue(rows(self.output("tm-stats module"))[0].startswith("known: size="))
-        self.assertTrue(rows(self.output("tm-stats domain"))[0].startswith("domain 0: size="))
+        self.assertTrue(rows(self.output("tm-stats domain"))[0].startswith("heap (domain 0): size="))
 
 
 class SameAnswersTest(GdbTest):
@@ -256,13 +256,13 @@ answer = gdb.selected_frame().name()
 """)
         results = gdb([*preload(), *at_checkpoint(), into, "up", "tm-info", "frame", "tm-stats"], program("churn"))
         self.assertWorked(results)
-        self.assertRegex(results[-3].output, r"Threads inside: +1 \(.*\): the block that each works on may be missing")
+        self.assertRegex(results[-3].output, r"Threads inside: +1 \(.*\): the block that it works on may be missing")
         self.assertTrue(results[-2].output.startswith("#1 "), results[-2].output)
 
     def test_interrupt(self) -> None:
         results = gdb([*preload(), *at_checkpoint(), python("""
 import os, signal, threading, time, tm.reader
-def slow(self):
+def slow(self, with_addresses):
     end = time.time() + 60
     while time.time() < end:
         pass

@@ -15,6 +15,7 @@ TOP = Path(os.environ.get("TM_TOP_SRCDIR", Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(TOP / "gdb"))
 
 from tm import layout, memory  # noqa: E402
+from tm.blocks import BlockTable  # noqa: E402
 from tm.layout import Record  # noqa: E402
 from tm.memory import LayoutError, Unreadable  # noqa: E402
 from tm.runtime import Runtime, holds_layout  # noqa: E402
@@ -23,7 +24,7 @@ from tm.skiplist import Skiplist  # noqa: E402
 
 HEADER = TOP / "runtime" / "layout.h"
 RECORDS = [layout.LAYOUT, layout.STATE, layout.LANE, layout.SLAB, layout.SITE, layout.MODULE, layout.NODE,
-           layout.INDEX]
+           layout.INDEX, layout.DOMAIN]
 # What ends in a flexible array is longer in C's eyes only by nothing, so sizes must agree everywhere.
 CONSTANTS = {
     "TM_BYTE_ORDER": layout.BYTE_ORDER, "TM_ABI_MAJOR": layout.ABI_MAJOR, "TM_ABI_MINOR": layout.ABI_MINOR,
@@ -35,6 +36,8 @@ CONSTANTS = {
     "TM_LANES": layout.LANES, "TM_SLAB_OTHER": layout.SLAB_OTHER, "TM_SLAB_NODE": layout.SLAB_NODE,
     "TM_SLAB_ENTRY": layout.SLAB_ENTRY, "TM_SLAB_SITE": layout.SLAB_SITE, "TM_MODE_OFF": layout.MODE_OFF,
     "TM_MODE_TRACING": layout.MODE_TRACING, "TM_MODE_FORKING": layout.MODE_FORKING,
+    "TM_LANE_STEP": layout.LANE_STEP, "TM_CLAIM_FREE": layout.CLAIM_FREE, "TM_CLAIM_TAKEN": layout.CLAIM_TAKEN,
+    "TM_CLAIM_PAUSED": layout.CLAIM_PAUSED, "TM_DOMAIN_NAME_MAX": layout.DOMAIN_NAME_MAX,
     "TM_BUILD_ID_MAX": layout.BUILD_ID_MAX, "TM_MODULE_PATH_MAX": layout.MODULE_PATH_MAX,
 }
 
@@ -122,7 +125,8 @@ class Image:
 
 
 LAYOUT_AT, STATE_AT, SEGMENTS_AT, HEAD_AT, TOWER_AT = 0x1000, 0x2000, 0x10000, 0x20000, 0x21000
-NODES_AT, ENTRIES_AT, SITES_AT, INDEX_AT, MODULES_AT = 0x100000, 0x200000, 0x400000, 0x600000, 0x700000
+NODES_AT, ENTRIES_AT, SITES_AT, INDEX_AT, MODULES_AT = 0x100000, 0x200000, 0x400000, 0x600040, 0x700000
+DOMAINS_AT = 0x800000
 
 
 def entry(site: int, size: int) -> int:
@@ -141,7 +145,7 @@ def example(order: str = "<", pointer_size: int = 8, **header: object) -> Image:
     struct.pack_into(order + "qq", lanes, 3 * layout.LANE.size, 100, 700)
     image.record(STATE_AT, layout.STATE, mode=1, frame_limit=25, current=1000, peak=1200, lost=2, arena_bytes=1 << 22,
                  slabs=NODES_AT, head=HEAD_AT, segments=SEGMENTS_AT, modules=MODULES_AT, module_count=1, unloads=1,
-                 site_count=2, node_count=2, lanes=bytes(lanes))
+                 site_count=2, node_count=2, domains=DOMAINS_AT, domain_count=3, lanes=bytes(lanes))
     first, second = NODES_AT + layout.SLAB_HEADER, NODES_AT + layout.SLAB_HEADER + layout.NODE.size
     image.record(HEAD_AT, layout.NODE, height=layout.LEVELS, next=first, tower=TOWER_AT)
     image.put(TOWER_AT, image.words(second, *[0] * 14))
@@ -153,15 +157,19 @@ def example(order: str = "<", pointer_size: int = 8, **header: object) -> Image:
     node_slab.record(2, layout.NODE, entries=(0, entry(2, 100), 0, 0), key=0x51008, height=2, live=3,
                      tower=TOWER_AT + 8 * 14, index=INDEX_AT, chunks=(ENTRIES_AT + layout.SLAB_HEADER, 0, 0, 0, 0, 0))
     image.put(NODES_AT, b"".join(node_slab.parts.values()))
-    image.put(INDEX_AT, struct.pack(order + "II", 8, 0) + bytes([0, 4, 0, 0, 0, 0, 255, 1]))
+    index_slab = Image(order)
+    index_slab.record(0, layout.SLAB, magic=layout.SLAB_MAGIC, kind=layout.SLAB_OTHER, size=0x1000, used=16)
+    image.put(INDEX_AT - layout.SLAB_HEADER, bytes(index_slab.parts[0])
+              + struct.pack(order + "II", 8, 0) + bytes([0, 4, 0, 0, 0, 0, 255, 1]))
     entry_slab = Image(order)
     entry_slab.record(0, layout.SLAB, magic=layout.SLAB_MAGIC, kind=layout.SLAB_ENTRY, size=0x10000, used=64,
                       next=SITES_AT)
     chunk = image.words(0, 0, entry(2, 1 << 40), entry(1, 8), 0, 0, 0, 123)
     image.put(ENTRIES_AT, bytes(entry_slab.parts[0]) + chunk)
     site_slab = Image(order)
-    site_slab.record(0, layout.SLAB, magic=layout.SLAB_MAGIC, kind=layout.SLAB_SITE, size=0x1000, used=256, next=0)
-    site_slab.record(1, layout.SITE, domain=0, nframe=3, flags=0, unloads=1)
+    site_slab.record(0, layout.SLAB, magic=layout.SLAB_MAGIC, kind=layout.SLAB_SITE, size=0x1000, used=256,
+                     next=INDEX_AT - layout.SLAB_HEADER)
+    site_slab.record(1, layout.SITE, domain=0, nframe=3, flags=0, unloads=1, number=7)
     site_slab.put(2, image.words(0x401000, 0x402000, 0x403000) + bytes(8))
     site_slab.record(3, layout.SITE, domain=0, nframe=1, flags=layout.SITE_CUT, size_high=4)
     site_slab.put(4, image.words(0x404000) + bytes(24))
@@ -170,6 +178,10 @@ def example(order: str = "<", pointer_size: int = 8, **header: object) -> Image:
     image.put(SEGMENTS_AT, image.words(SITES_AT, *[0] * (layout.SEGMENT_COUNT - 1)))
     image.record(MODULES_AT, layout.MODULE, start=0x402000, end=0x403000, bias=0x400000, unload=1, build_id_length=4,
                  build_id=b"abcd", path=b"/lib/libplugin.so")
+    names = Image(order)
+    for number, (domain, name) in enumerate(((3, b"sprites"), (7, b"caf\xc3\xa9 \xff"), (3, b"textures"))):
+        names.record(number, layout.DOMAIN, domain=domain, name=name)
+    image.put(DOMAINS_AT, b"".join(names.parts.values()))
     return image
 
 
@@ -186,7 +198,7 @@ class DecodeTest(unittest.TestCase):
         state = found.state
         self.assertTrue(state.is_tracing)
         self.assertEqual((state.frame_limit, state.current, state.peak, state.lost), (25, 1076, 1700, 2))
-        self.assertEqual(state.peak_bound, layout.LANE_BOUND)
+        self.assertEqual(state.peak_bound, layout.LANE_STEP)
         counted = found.count_blocks()
         self.assertEqual(sorted(zip(counted.numbers, counted.sizes, counted.counts)),
                          [(1, 8, 1), (1, 40, 2), (2, 4 << 38, 1), (2, 100 + (4 << 38), 1)])
@@ -194,8 +206,20 @@ class DecodeTest(unittest.TestCase):
         self.assertTrue(counted.sites[2].is_cut)
         module, = found.modules()
         self.assertEqual((module.path, module.build_id, module.unload), ("/lib/libplugin.so", b"abcd", 1))
-        addresses = [block.address for block in Skiplist(found).blocks()]
-        self.assertEqual(addresses, [0x50020, 0x50080, 0x51008 + 0x40, 0x51008 + 0xff0, 0x51008 + 0x10])
+        self.assertEqual(counted.sites[1].number, 7)
+        self.assertEqual(found.domain_names(), {3: "textures", 7: "caf\xe9 \ufffd"})
+        blocks = list(Skiplist(found).blocks())
+        self.assertEqual([block.address for block in blocks],
+                         [0x50020, 0x50080, 0x51008 + 0x40, 0x51008 + 0xff0, 0x51008 + 0x10])
+        columns = BlockTable(found).columns()
+        self.assertEqual(list(columns.addresses), [block.address for block in blocks])
+        self.assertEqual([entry & layout.SIZE_MASK for entry in columns.entries], [40, 40, 100, 0, 8])
+        entries = [number << layout.SIZE_BITS | size & layout.SIZE_MASK
+                   for number, size in zip(counted.numbers, counted.sizes)]
+        expanded = columns.expanded(entries, counted.counts)
+        assert expanded is not None
+        self.assertEqual(sorted(expanded), sorted(columns.addresses))
+        self.assertEqual([expanded[index] for index in (0, 1)], [0x50020, 0x50080])
         self.assertEqual(found.notes, [])
 
     def test_block_holding_an_address(self) -> None:
@@ -289,6 +313,27 @@ class DamageTest(unittest.TestCase):
         chunk_at = layout.SLAB_HEADER + layout.NODE.size + layout.NODE.offsets["chunks"]
         self.noted(self.poke(example(), NODES_AT, chunk_at, "Q", 5), "entries cannot be read")
 
+    def test_blocks_in_bulk(self) -> None:
+        def addresses(image: Image) -> list[int]:
+            return list(BlockTable(Runtime(image.read, LAYOUT_AT)).columns().addresses)
+
+        everything = addresses(example())
+        self.assertEqual(len(everything), 5)
+        index_at = layout.SLAB_HEADER + layout.NODE.size + layout.NODE.offsets["index"]
+        self.assertEqual(addresses(self.poke(example(), NODES_AT, index_at, "Q", 5)), everything[:2])
+        self.assertEqual(addresses(self.poke(example(), NODES_AT, index_at, "Q", (1 << 64) - 3)), everything[:2])
+        chunk_at = layout.SLAB_HEADER + layout.NODE.size + layout.NODE.offsets["chunks"]
+        image = self.poke(example(), NODES_AT, chunk_at, "Q", 5)
+        self.assertEqual(addresses(image), everything[:3])
+        found = Runtime(image.read, LAYOUT_AT)
+        self.assertIsNone(BlockTable(found).columns().expanded([entry(1, 40), entry(1, 8)], [2, 1]))
+
+    def test_domain_names(self) -> None:
+        image = self.poke(example(), STATE_AT, layout.STATE.offsets["domain_count"], "Q", 1 << 60)
+        found = Runtime(image.read, LAYOUT_AT)
+        self.assertEqual(found.domain_names()[3], "textures")
+        self.assertIn("names of domains cannot be read", " ".join(found.notes))
+
     def test_modules(self) -> None:
         image = self.poke(example(), STATE_AT, layout.STATE.offsets["module_count"], "I", 0xffffffff)
         found = Runtime(image.read, LAYOUT_AT)
@@ -307,6 +352,8 @@ class DamageTest(unittest.TestCase):
                 found = Runtime(image.read, LAYOUT_AT)
                 found.count_blocks()
                 found.modules()
+                found.domain_names()
+                BlockTable(found).columns()
                 list(Skiplist(found).blocks())
                 Skiplist(found).holding(0x50030)
             except LayoutError as error:

@@ -3,6 +3,7 @@
 #include "tap_cunit.h"
 #include "tracemalloc.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -318,6 +319,61 @@ static void stops_and_clears_while_threads_allocate(void)
     CU_ASSERT_EQUAL(traced_now(), 0);
 }
 
+static int files_in(const char *folder)
+{
+    int count = -2; /* without . and .. */
+    DIR *open_folder = opendir(folder);
+    while (readdir(open_folder))
+        count++;
+    closedir(open_folder);
+    return count;
+}
+
+/* tests/model/test_raw.py reads what is in them. */
+static void takes_snapshots_while_threads_allocate(void)
+{
+    char folder[] = "/tmp/test_api.XXXXXX", path[64], missing[64];
+    pthread_t threads[2];
+    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/a.snap", folder);
+    snprintf(missing, sizeof missing, "%s/missing/a.snap", folder);
+    stop_churning = 0;
+    for (uintptr_t t = 0; t < 2; t++)
+        pthread_create(&threads[t], NULL, churn, (void *)(t + 1));
+    size_t before = tm_get_tracemalloc_memory();
+    for (int i = 0; i < 20; i++)
+        CU_ASSERT_EQUAL(tm_take_snapshot(path), 0);
+    CU_ASSERT_EQUAL(files_in(folder), 1);
+    errno = 0;
+    CU_ASSERT_EQUAL(tm_take_snapshot(missing), -1);
+    CU_ASSERT_EQUAL(errno, ENOENT);
+    errno = 0;
+    CU_ASSERT_EQUAL(tm_take_snapshot(folder), -1);
+    CU_ASSERT_EQUAL(errno, EISDIR);
+    CU_ASSERT_EQUAL(files_in(folder), 1);
+    CU_ASSERT(tm_get_tracemalloc_memory() - before < (size_t)16 << 20);
+    stop_churning = 1;
+    for (int t = 0; t < 2; t++)
+        pthread_join(threads[t], NULL);
+    tm_stop();
+    errno = 0;
+    CU_ASSERT_EQUAL(tm_take_snapshot(path), -1);
+    CU_ASSERT_EQUAL(errno, EINVAL);
+    tm_start(25);
+    unlink(path);
+    char leftover[96];
+    snprintf(leftover, sizeof leftover, "%s.%d.tmp", folder, (int)getpid());
+    CU_ASSERT_NOT_EQUAL(access(leftover, F_OK), 0);
+    rmdir(folder);
+}
+
+static void names_domains(void)
+{
+    for (unsigned i = 0; i < 100; i++)
+        CU_ASSERT_EQUAL(tm_domain_name(i, "a name that is rather long, longer than what a debugger wants to show"), 0);
+    CU_ASSERT_EQUAL(tm_domain_name(3, ""), 0);
+}
+
 int main(void)
 {
     static const struct tap_test tests[] = {
@@ -334,6 +390,8 @@ int main(void)
         {"threads sum up", threads_sum_up},
         {"forks while threads allocate", forks_while_threads_allocate},
         {"stops and clears while threads allocate", stops_and_clears_while_threads_allocate},
+        {"takes snapshots while threads allocate", takes_snapshots_while_threads_allocate},
+        {"names domains", names_domains},
         {NULL, NULL},
     };
     setvbuf(stdout, NULL, _IONBF, 0);

@@ -254,7 +254,8 @@ static void tells_a_cut_walk_from_a_whole_one(void)
     CU_ASSERT_EQUAL(walk_here(1).nframe, 1);
 }
 
-#if defined(__x86_64__)
+/* libunwind does not tell the outermost frame from one that it cannot leave. */
+#ifdef OWN_WALK
 static __attribute__((noinline)) void walk_for(uint32_t *nframe, bool *cut)
 {
     struct traceback traceback = walk_here(LIMIT);
@@ -294,7 +295,7 @@ int main(void)
         {"agrees in threads", agrees_in_threads},
         {"survives switched stacks", survives_switched_stacks},
         {"tells a cut walk from a whole one", tells_a_cut_walk_from_a_whole_one},
-#if defined(__x86_64__)
+#ifdef OWN_WALK
         {"ends at code without unwind data", ends_at_code_without_unwind_data},
 #endif
         {NULL, NULL},

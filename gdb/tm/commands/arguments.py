@@ -2,52 +2,80 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Mapping, Sequence
 
 import gdb
 
 from ..model import KEY_TYPES
+from . import settings
 
-OPTIONS = ("-cumulative", "-limit")
-DEFAULT_LIMIT = 10
-
-
-class Arguments(NamedTuple):
-    words: list[str]
-    is_cumulative: bool
-    limit: int | None  # None: no limit
+# What follows an option; options that nothing follows are switches.
+VALUES = {"-limit": "N", "-lineno": "N", "-site": "N", "-domain": "D", "-sort": "KEY"}
 
 
-def parse(text: str) -> Arguments:
-    """The words, and the options among them; an option may be shortened. GdbError names what is wrong."""
+class Arguments:
+    """The words, and the options among them, spelled out."""
+
+    def __init__(self, words: list[str], options: Mapping[str, str]) -> None:
+        self.words = words
+        self._options = options
+
+    def has(self, option: str) -> bool:
+        return option in self._options
+
+    def text(self, option: str) -> str | None:
+        return self._options.get(option)
+
+    def number(self, option: str) -> int | None:
+        """GdbError if what follows the option is no number."""
+        word = self.text(option)
+        if word is not None and not (word.isascii() and word.isdigit()):
+            raise gdb.GdbError(f"{option} {word}: give a number, as in {option} 12")
+        return None if word is None else int(word)
+
+    @property
+    def limit(self) -> int | None:
+        """How many rows to print; None for no limit."""
+        word = self.text("-limit")
+        if word is None:
+            return settings.limit()
+        if word in ("0", "unlimited"):
+            return None
+        if not (word.isascii() and word.isdigit()):
+            raise gdb.GdbError(f"-limit {word}: give how many rows to print, as in -limit 20, or unlimited")
+        return int(word)
+
+    @property
+    def is_cumulative(self) -> bool:
+        return self.has("-cumulative")
+
+
+def parse(text: str, known: Sequence[str]) -> Arguments:
+    """`known` are the command's options; they may be shortened. GdbError names what is wrong."""
     words: list[str] = []
-    is_cumulative = False
-    limit: int | None = DEFAULT_LIMIT
+    options: dict[str, str] = {}
     rest = iter(gdb.string_to_argv(text))
     for word in rest:
         if not word.startswith("-"):
             words.append(word)
-        elif _option(word) == "-cumulative":
-            is_cumulative = True
-        else:
-            limit = _limit(next(rest, None))
-    return Arguments(words, is_cumulative, limit)
+            continue
+        option = _option(word, known)
+        value = next(rest, None) if option in VALUES else ""
+        if value is None:
+            what = {"N": "a number", "D": "a domain", "KEY": "a key"}[VALUES[option]]
+            raise gdb.GdbError(f"{option} without {what}: write {option} {VALUES[option]}")
+        options[option] = value
+    return Arguments(words, options)
 
 
-def _option(word: str) -> str:
-    options = [option for option in OPTIONS if option.startswith(word) and word != "-"]
-    if len(options) != 1:
-        raise gdb.GdbError(f"unknown option {word}: use -cumulative or -limit N")
-    return options[0]
-
-
-def _limit(word: str | None) -> int | None:
-    if word in ("0", "unlimited"):
-        return None
-    if word is None or not (word.isascii() and word.isdigit()):
-        raise gdb.GdbError(f"-limit {'without a number' if word is None else word}: give how many rows to print, "
-                           "as in -limit 20, or unlimited")
-    return int(word)
+def _option(word: str, known: Sequence[str]) -> str:
+    options = [option for option in known if option.startswith(word) and word != "-"]
+    if not known:
+        raise gdb.GdbError(f"unknown option {word}: none is known here")
+    if len(options) != 1 and word not in known:
+        shown = [" ".join((option, VALUES[option])) if option in VALUES else option for option in known]
+        raise gdb.GdbError(f"unknown option {word}: use {' or '.join(shown)}")
+    return word if word in known else options[0]
 
 
 def grouping(words: list[str], is_cumulative: bool) -> str:

@@ -52,7 +52,7 @@ def tracing_reader() -> Reader:
     found = Reader()
     if not found.is_tracing:
         what_to_do = ("it was written by a program that was not tracing" if found.process.kind == "core" else
-                      "start it with TRACEMALLOC=25 in its environment, or let it call tm_start(25)")
+                      "tm-start lets it record blocks from now on, TRACEMALLOC=25 in its environment from its start")
         raise gdb.GdbError(f"{reader.NOT_TRACING}; {found.process.description()} is not: {what_to_do}")
     return found
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Mapping
+
 import gdb
 
+from .. import domains
+from ..inside import in_runtime
 from ..model import format_size
 from ..reader import Reader
 from ..runtime import Runtime, State
+from ..tables import Counted
 from .command import Command
 from .rows import count, notes
 
@@ -37,7 +43,8 @@ Example:
         facts = _facts(reader)
         width = max(map(len, facts)) + 3
         for name, fact in facts.items():
-            print(f"{name + ':':{width}}{fact}")
+            for number, line in enumerate(fact.splitlines()):
+                print(f"{'' if number else name + ':':{width}}{line}")
         notes(reader.notes)
 
 
@@ -52,6 +59,7 @@ def _facts(reader: Reader) -> dict[str, str]:
         facts["Blocks"] = f"{blocks:,} were found"
         facts["Size"] = _bytes(sum(size * number for size, number in zip(counted.sizes, counted.counts)))
         facts["Sites"] = f"{len(counted.sites):,} with live blocks"
+    facts |= _domain_facts(counted, reader.tables.domain_names())
     if counted.missing:
         facts["Missing"] = (f"{format_size(counted.missing, False)} of the tracer's tables cannot be read; the blocks "
                             "in them are not counted")
@@ -74,14 +82,36 @@ def _state_facts(state: State, blocks: int) -> dict[str, str]:
 
 
 def _runtime_facts(reader: Reader, runtime: Runtime) -> dict[str, str]:
-    names = reader.process.threads_inside(runtime.address)
-    # Where stacks cannot be walked, the runtime's own count is left.
-    inside = ", ".join(names) or (f"{runtime.state.inside}, which is not known" if runtime.state.inside else "")
     return {
-        "Threads inside": f"{inside}: the block that each works on may be missing" if inside else "none",
+        "Threads inside": _inside(list(map(str, in_runtime(reader.process, runtime.address))), runtime.state),
         "Layout": f"{runtime.abi[0]}.{runtime.abi[1]} at {runtime.address:#x}, {runtime.pointer_size}-byte pointers, "
                   f"{runtime.byteorder} endian",
     }
+
+
+def _inside(threads: list[str], state: State) -> str:
+    """Where stacks cannot be walked, the runtime's own count is left."""
+    number = len(threads) or state.inside
+    if not number:
+        return "none"
+    who = ", ".join(threads) or f"{count(number, 'thread')}, not known which"
+    blocks = "the block that it works on" if number == 1 else "the blocks that they work on"
+    fork = f"; {state.paused} of them waiting for a fork to end" if state.paused else ""
+    return f"{who}: {blocks} may be missing{fork}"
+
+
+def _domain_facts(counted: Counted, names: Mapping[int, str]) -> dict[str, str]:
+    """What each domain holds, where there are any but the heap."""
+    blocks: Counter[int] = Counter()
+    bytes_in: Counter[int] = Counter()
+    for number, size, many in zip(counted.numbers, counted.sizes, counted.counts):
+        domain = counted.sites[number].domain
+        blocks[domain] += many
+        bytes_in[domain] += size * many
+    if set(blocks) <= {0}:
+        return {}
+    return {"Domains": "\n".join(f"{domains.shown(domain, names)}: {count(blocks[domain], 'block')}, "
+                                 f"{format_size(bytes_in[domain], False)}" for domain in sorted(blocks))}
 
 
 def _tracing(state: State) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import linecache
 import os.path
 import re
-from typing import Iterable, Sequence, Union
+from typing import Iterable, Mapping, Sequence, Union
 
+from .. import domains
 from ..model import Frame, Snapshot, Statistic, StatisticDiff, Traceback, format_size
 from ..symbols import source_file
 
@@ -33,7 +34,14 @@ def notes(lines: Iterable[str]) -> None:
         print(f"Note: {line}.")
 
 
-def print_rows(rows: Sequence[Row], key_type: str) -> None:
+def print_table(rows: Sequence[Sequence[str]], alignments: str) -> None:
+    """Cells in columns, each to the left or right as its character of `alignments` says, < or >."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        print("  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, alignments, widths)).rstrip())
+
+
+def print_rows(rows: Sequence[Row], key_type: str, domain_names: Mapping[int, str]) -> None:
     """Numbered rows in CPython's words, with the source line where it is to be had."""
     names = ShortNames(frame.filename for row in rows for frame in row.traceback)
     width = len(str(len(rows)))
@@ -45,8 +53,20 @@ def print_rows(rows: Sequence[Row], key_type: str) -> None:
             print_traceback(row.traceback, names, indent=width + 2)
             continue
         frame = row.traceback[0]
-        print(f"{number:{width}}  {names.place(frame)}: {figures}")
+        place = _domain(frame, domain_names) if key_type == "domain" else names.place(frame)
+        print(f"{number:{width}}  {place}: {figures}")
         _print_source(frame, width + 6)
+
+
+def _domain(frame: Frame, names: Mapping[int, str]) -> str:
+    """The name of a group by domain."""
+    return domains.shown(int(frame.filename.rpartition(" ")[2]), names)
+
+
+def frame_text(frame: Frame, names: ShortNames) -> str:
+    """`item_create at server.c:212`; a place without a line tells its function itself."""
+    function = f"{frame.function} at " if frame.function and frame.lineno else ""
+    return function + names.place(frame)
 
 
 def print_traceback(traceback: Traceback, names: ShortNames, indent: int = 0) -> None:
@@ -54,8 +74,7 @@ def print_traceback(traceback: Traceback, names: ShortNames, indent: int = 0) ->
     frames = list(reversed(traceback))
     width = len(f"#{len(frames) - 1}")
     for number, frame in enumerate(frames):
-        function = f"{frame.function} at " if frame.function and frame.lineno else ""
-        print(f"{'':{indent}}{f'#{number}':{width}}  {function}{names.place(frame)}")
+        print(f"{'':{indent}}{f'#{number}':{width}}  {frame_text(frame, names)}")
         _print_source(frame, indent + width + 6)
 
 

@@ -37,7 +37,7 @@ Example:
         if len(words) != 2:
             raise gdb.GdbError(f"one file name is needed, {len(words) - 1} are given: {_USAGE}")
         filename = os.path.expanduser(words[1])
-        snapshot = tracing_reader().take_snapshot()
+        snapshot = tracing_reader().take_snapshot(with_addresses=False)
         file_size = snapfile.save(snapshot, filename)
         size, blocks = sizes(snapshot)
         print(f"saved {filename}: {count(blocks, 'block')}, {format_size(size, False)}, "

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from ..model import KEY_TYPES, Snapshot, format_size
-from .arguments import OPTIONS, Arguments, grouping, parse
+import os.path
+from typing import Iterator, Sequence
+
+from .. import domains
+from ..model import KEY_TYPES, Snapshot, Statistic, format_size
+from . import settings
+from .arguments import Arguments, grouping, parse
 from .command import Command, complete_word, tracing_reader
 from .rows import GROUPS, count, left_out, notes, print_rows, sizes
+from .view import look, remarks
+
+_OPTIONS = ("-cumulative", "-limit")
+
+# From this share on, a caller without a symbol says too little.
+_MOST = 0.8
 
 
 class Stats(Command):
@@ -13,9 +24,11 @@ class Stats(Command):
 Usage: tm-stats [filename|lineno|traceback|function|module|domain] [-cumulative] [-limit N]
 
   -cumulative  counts a block at every frame of its traceback, not only where it was allocated.
-  -limit N     prints N rows, 10 by default; 0 or unlimited prints all.
+  -limit N     prints N rows, 10 by default (set tm limit); 0 or unlimited prints all.
 
-Without a grouping the lines that allocated (lineno) are listed. Works on a live process and on a core.
+Without a grouping the lines that allocated (lineno) are listed. tm-filter chooses the blocks. By line, file and
+function, a block counts for the innermost frame that is no wrapper of malloc (set tm wrappers). Works on a live
+process and on a core.
 
 Example:
   (gdb) tm-stats lineno -limit 3
@@ -27,28 +40,48 @@ Example:
     name = "tm-stats"
 
     def run(self, argument: str) -> None:
-        arguments = parse(argument)
+        arguments = parse(argument, _OPTIONS)
         key_type = grouping(arguments.words, arguments.is_cumulative)
         reader = tracing_reader()
-        _print_stats(reader.process.description(), reader.take_snapshot(), key_type, arguments)
+        _print_stats(reader.process.description(), reader.take_snapshot(with_addresses=False), key_type,
+                     arguments)
 
     def complete(self, text: str, word: str) -> list[str]:
-        return complete_word(text, word, (*KEY_TYPES, *OPTIONS))
+        return complete_word(text, word, (*KEY_TYPES, *_OPTIONS))
 
 
 def _print_stats(source: str, snapshot: Snapshot, key_type: str, arguments: Arguments) -> None:
-    statistics = snapshot.statistics(key_type, arguments.is_cumulative)
-    size, blocks = sizes(snapshot)
+    view = look(snapshot, key_type, arguments.is_cumulative)
+    statistics = view.snapshot.statistics(key_type, arguments.is_cumulative)
+    size, blocks = sizes(view.snapshot)
     total = f"{format_size(size, False)} in {count(blocks, 'block')}"
     groups = GROUPS[key_type] if len(statistics) != 1 else GROUPS[key_type][:-1]
     how = ", counted at every frame of their tracebacks" if arguments.is_cumulative else ""
-    print(f"{source}: {total} from {len(statistics):,} {groups}{how}")
-    notes(snapshot.notes)
+    print(f"{source}: {total} from {len(statistics):,} {groups}{how}{remarks([view])}")
+    notes(view.notes)
+    if key_type == "lineno" and not arguments.is_cumulative:
+        notes(_advice(statistics, size, snapshot))
     shown = statistics[:arguments.limit]
-    print_rows(shown, key_type)
+    print_rows(shown, key_type, domains.names_in(snapshot.info))
     if len(shown) < len(statistics):
         print(left_out(statistics[len(shown):], arguments.is_cumulative))
     print(f"Total: {total}")
+
+
+def _advice(statistics: Sequence[Statistic], size: int, snapshot: Snapshot) -> Iterator[str]:
+    """What else to look at, where nearly all comes from one place that has no name, as in a stripped library."""
+    first = statistics[0] if statistics else None
+    if first is None or not first.traceback or first.size <= _MOST * size:
+        return
+    frame = first.traceback[0]
+    if frame.function or frame.lineno or not frame.module:
+        return
+    advice = (f"{100 * first.size / size:.0f} % of the bytes come from one caller without a symbol, {frame.filename}: "
+              "tm-stats traceback, or -cumulative, shows who calls it")
+    if frame.module != snapshot.info.get("program"):
+        patterns = f"{settings.wrappers()} */{os.path.basename(frame.module)}".lstrip()
+        advice += f"; set tm wrappers {patterns} counts for the callers of that module"
+    yield advice
 
 
 def register() -> None:

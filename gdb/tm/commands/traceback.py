@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Mapping
+
 import gdb
 
+from .. import domains
 from ..model import Traceback
 from ..skiplist import Block
 from .command import Command, tracing_reader
@@ -38,7 +41,7 @@ Example:
         if block is None:
             print(f"{address:#x} is in no traced block: freed, allocated before tracing began, or not of the heap")
         else:
-            print(_place_in(block, address))
+            print(_place_in(block, address, reader.tables.domain_names()))
             frames, depth = reader.traceback_of(block)
             traceback = Traceback(frames, depth)
             print_traceback(traceback, ShortNames(frame.filename for frame in traceback))
@@ -49,8 +52,8 @@ Example:
         notes(reader.notes)
 
 
-def _place_in(block: Block, address: int) -> str:
-    domain = f" of domain {block.domain}" if block.domain else ""
+def _place_in(block: Block, address: int, names: Mapping[int, str]) -> str:
+    domain = f" of {domains.shown(block.domain, names)}" if block.domain else ""
     offset = address - block.address
     if offset == 0:
         return f"{address:#x} is the start of a {block.size}-byte block{domain}"
