@@ -17,7 +17,14 @@
 static int depth;
 static size_t live;
 static long pairs;
-static pthread_barrier_t filled, churned;
+static pthread_barrier_t filled;
+
+struct thread {
+    pthread_t id;
+    double start, end; /* nanoseconds */
+};
+
+static struct thread threads[64];
 
 typedef void *step(unsigned path, int left, size_t size);
 
@@ -51,13 +58,22 @@ static void *take(unsigned path, unsigned which)
     return go(path, depth, 16 + path % 200 + which % 4 * 16);
 }
 
-static void *churn(void *seed)
+static double now(void)
 {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
+}
+
+static void *churn(void *argument)
+{
+    struct thread *thread = argument;
     void **blocks = calloc(live, sizeof *blocks);
-    uint64_t random = 0x9e3779b97f4a7c15u * ((uintptr_t)seed + 1);
+    uint64_t random = 0x9e3779b97f4a7c15u * (uint64_t)(thread - threads + 1);
     for (size_t i = 0; i < live; i++)
         blocks[i] = take((unsigned)i % PATHS, (unsigned)(i / PATHS));
     pthread_barrier_wait(&filled);
+    thread->start = now();
     for (long i = 0; i < pairs; i++) {
         random ^= random << 13;
         random ^= random >> 7;
@@ -66,18 +82,11 @@ static void *churn(void *seed)
         free(blocks[at]);
         blocks[at] = take((unsigned)random % PATHS, (unsigned)(random >> 10));
     }
-    pthread_barrier_wait(&churned);
+    thread->end = now();
     for (size_t i = 0; i < live; i++)
         free(blocks[i]);
     free(blocks);
     return NULL;
-}
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
 }
 
 int main(int argc, char **argv)
@@ -88,18 +97,18 @@ int main(int argc, char **argv)
     }
     depth = atoi(argv[1]);
     live = strtoull(argv[2], NULL, 10);
-    unsigned threads = (unsigned)atoi(argv[3]);
+    int count = atoi(argv[3]);
     pairs = atol(argv[4]);
-    pthread_t ids[64];
-    pthread_barrier_init(&filled, NULL, threads + 1);
-    pthread_barrier_init(&churned, NULL, threads + 1);
-    for (unsigned i = 0; i < threads; i++)
-        pthread_create(&ids[i], NULL, churn, (void *)(uintptr_t)i);
-    pthread_barrier_wait(&filled);
-    double start = now();
-    pthread_barrier_wait(&churned);
-    printf("%.1f\n", (now() - start) / (double)pairs);
-    for (unsigned i = 0; i < threads; i++)
-        pthread_join(ids[i], NULL);
+    pthread_barrier_init(&filled, NULL, (unsigned)count);
+    for (int i = 0; i < count; i++)
+        pthread_create(&threads[i].id, NULL, churn, &threads[i]);
+    for (int i = 0; i < count; i++)
+        pthread_join(threads[i].id, NULL);
+    double start = threads[0].start, end = threads[0].end;
+    for (int i = 1; i < count; i++) {
+        start = threads[i].start < start ? threads[i].start : start;
+        end = threads[i].end > end ? threads[i].end : end;
+    }
+    printf("%.1f\n", (end - start) / (double)pairs);
     return 0;
 }

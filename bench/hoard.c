@@ -1,14 +1,16 @@
 /* hoard.c: keeps many small blocks, for measuring what the tracer costs and how fast they are read.
 
-   usage: hoard BLOCKS [THREADS]   (each thread keeps BLOCKS / THREADS)
+   usage: hoard BLOCKS [THREADS [SECONDS]]   (each thread keeps BLOCKS / THREADS)
    Prints the seconds it took and the resident size before and after, in KiB; then calls hoard_kept, where a
-   debugger may stop. Sizes are mixed as in real programs: most from 16 to 128 bytes, a few larger. */
+   debugger may stop, and stays for SECONDS, where one may attach. Sizes are mixed as in real programs: most from 16 to
+   128 bytes, a few larger. */
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static void **kept;
 static size_t each;
@@ -32,6 +34,7 @@ static void *fill(void *part)
     for (size_t i = 0; i < each; i++) {
         random = random * 1103515245u + 12345u;
         blocks[i] = take(mixed_size(random >> 8), (int)(random >> 28));
+        *(size_t *)blocks[i] = i; /* an allocator that writes nothing there has no less resident */
     }
     return NULL;
 }
@@ -73,5 +76,7 @@ int main(int argc, char **argv)
            resident());
     fflush(stdout);
     hoard_kept();
+    if (argc > 3)
+        sleep((unsigned)atoi(argv[3]));
     return 0;
 }

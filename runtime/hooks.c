@@ -290,9 +290,11 @@ HOOK int dlclose(void *handle)
         state_publish(real_dlclose, (int (*)(void *))dlsym(RTLD_NEXT, "dlclose"));
     if (!state_is_tracing())
         return real_dlclose(handle);
-    modules_before_unload();
-    int status = real_dlclose(handle);
     int error = errno;
+    modules_before_unload();
+    errno = error;
+    int status = real_dlclose(handle);
+    error = errno;
     modules_after_unload();
     errno = error;
     return status;

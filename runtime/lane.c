@@ -70,12 +70,31 @@ static void raise_peak(int64_t bytes)
         ;
 }
 
+static unsigned lanes_in_use(void)
+{
+    uint32_t given = state_peek(lanes_given);
+    return given < OWN_LANES ? given : TM_LANES;
+}
+
+static int64_t sum_of_changes(void)
+{
+    int64_t sum = 0;
+    for (unsigned i = 0; i < lanes_in_use(); i++)
+        sum += state_peek(tm_state.lanes[i].change);
+    return sum;
+}
+
+/* What the sum was when LANE was at its highest, as far as the other lanes have not moved since. */
+static int64_t highest_sum(const struct tm_lane *lane)
+{
+    return state_peek(tm_state.current) + sum_of_changes() - state_peek(lane->change) + state_peek(lane->high);
+}
+
 /* The shared sum first: a moment's stop then shows the change twice rather than not at all. */
 static void flush(struct tm_lane *lane)
 {
-    int64_t change = lane->change;
-    int64_t before = state_add(tm_state.current, change) - change;
-    raise_peak(before + lane->high);
+    raise_peak(highest_sum(lane));
+    state_add(tm_state.current, lane->change);
     __atomic_store_n(&lane->change, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&lane->high, 0, __ATOMIC_RELAXED);
 }
@@ -95,25 +114,6 @@ void lane_count(struct tm_lane *lane, int64_t bytes)
         flush(lane);
 }
 
-static int64_t sum_of_changes(void)
-{
-    int64_t sum = 0;
-    for (int i = 0; i < TM_LANES; i++)
-        sum += state_peek(tm_state.lanes[i].change);
-    return sum;
-}
-
-static int64_t highest_high(void)
-{
-    int64_t high = 0;
-    for (int i = 0; i < TM_LANES; i++) {
-        const struct tm_lane *lane = &tm_state.lanes[i];
-        if (state_peek(lane->resets) == (uint32_t)state_peek(tm_state.resets) && state_peek(lane->high) > high)
-            high = state_peek(lane->high);
-    }
-    return high;
-}
-
 /* Another thread may have removed a block's trace before the thread that put it could count it: never below 0. */
 static uint64_t at_least_none(int64_t bytes)
 {
@@ -122,9 +122,10 @@ static uint64_t at_least_none(int64_t bytes)
 
 void lane_read(size_t *current, size_t *peak)
 {
-    int64_t shared = state_peek(tm_state.current);
-    int64_t sum = shared + sum_of_changes();
-    raise_peak(shared + highest_high());
+    for (unsigned i = 0; i < lanes_in_use(); i++)
+        if (state_peek(tm_state.lanes[i].resets) == (uint32_t)state_peek(tm_state.resets))
+            raise_peak(highest_sum(&tm_state.lanes[i]));
+    int64_t sum = state_peek(tm_state.current) + sum_of_changes();
     raise_peak(sum);
     *current = (size_t)at_least_none(sum);
     *peak = (size_t)state_peek(tm_state.peak);

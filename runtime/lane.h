@@ -4,7 +4,7 @@
    that time, so that threads meet on no line of memory. The first threads get a lane each, for good; all later
    ones share the last few, and pass over one that is taken.
 
-   `current` is exact. `peak` is exact while one thread allocates; with n of them it may miss up to
+   `current` is exact. `peak` is exact while one thread allocates; with n of them it is off by up to
    (n - 1) * TM_LANE_STEP bytes, since a lane tells the shared sum only when it has moved by TM_LANE_STEP. */
 
 #ifndef TM_LANE_H

@@ -190,12 +190,11 @@ struct tm_state {
     uint32_t mode;        /* enum tm_mode */
     uint32_t frame_limit; /* 1..65535 */
     int64_t current;      /* bytes, without what the lanes still hold; they may hold more than that */
-    uint64_t
-        peak; /* bytes: at least this. With the lanes: max(peak, current + the highest high of a lane of this reset) */
-    uint64_t lost;                     /* blocks that could not be recorded, for want of memory or of site numbers */
-    uint64_t arena_bytes;              /* taken from the kernel */
-    TM_ADDRESS(struct tm_slab, slabs); /* newest first */
-    TM_ADDRESS(struct tm_node, head);  /* before the first node; no blocks of its own, TM_LEVELS high */
+    uint64_t peak;        /* bytes; what the lanes still hold may make it more, see doc/debugger-layout.md */
+    uint64_t lost;        /* blocks that could not be recorded, for want of memory or of site numbers */
+    uint64_t arena_bytes; /* taken from the kernel */
+    TM_ADDRESS(struct tm_slab, slabs);       /* newest first */
+    TM_ADDRESS(struct tm_node, head);        /* before the first node; no blocks of its own, TM_LEVELS high */
     TM_ADDRESS(struct tm_segment, segments); /* TM_SEGMENT_COUNT of them, filled from the first */
     TM_ADDRESS(struct tm_module, modules);   /* unloaded ones, oldest first */
     uint32_t module_count;

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define UNLOADED_MAX 4096
 
@@ -67,23 +68,53 @@ static void read_build_id(struct tm_module *module, const char *notes, size_t si
     }
 }
 
-static void set_path(struct tm_module *module, const char *path)
+/* PATH without `./` before it: what is to be found behind the directory. */
+static const char *behind_directory(const char *path)
 {
-    size_t length = strlen(path);
-    if (length < TM_MODULE_PATH_MAX) {
-        memcpy(module->path, path, length + 1);
-        return;
-    }
-    memcpy(module->path, "...", 3);
-    memcpy(module->path + 3, path + length + 4 - TM_MODULE_PATH_MAX, TM_MODULE_PATH_MAX - 3);
+    while (path[0] == '.' && path[1] == '/')
+        path += 2;
+    return path;
 }
 
-static bool has_path(const struct tm_module *module, const char *path)
+static bool is_relative(const char *path)
 {
-    size_t length = strlen(path);
-    if (length < TM_MODULE_PATH_MAX)
-        return strcmp(module->path, path) == 0;
-    return strcmp(module->path + 3, path + length + 4 - TM_MODULE_PATH_MAX) == 0;
+    /* The kernel's `linux-vdso.so.1` and the program's "" are no paths. */
+    return path[0] != '/' && strchr(path, '/');
+}
+
+/* The loader's name for a module, made absolute, cut at the front where it is too long. */
+static void set_path(struct tm_module *module, const char *name)
+{
+    char directory[TM_MODULE_PATH_MAX];
+    size_t before = 0;
+    if (is_relative(name)) {
+        name = behind_directory(name);
+        if (getcwd(directory, sizeof directory - 1)) {
+            before = strlen(directory);
+            directory[before++] = '/';
+        }
+    }
+    size_t length = strlen(name);
+    if (before + length < TM_MODULE_PATH_MAX) {
+        memcpy(module->path, directory, before);
+        memcpy(module->path + before, name, length + 1);
+        return;
+    }
+    size_t kept = length < TM_MODULE_PATH_MAX - 4 ? length : TM_MODULE_PATH_MAX - 4;
+    memcpy(module->path, "...", 3);
+    memcpy(module->path + 3, name + length - kept, kept + 1);
+}
+
+/* Whether the loader's NAME may be MODULE's: a relative one was made absolute in what was the directory then. */
+static bool has_path(const struct tm_module *module, const char *name)
+{
+    const char *tail = is_relative(name) ? behind_directory(name) : name;
+    size_t length = strlen(tail), known = strlen(module->path);
+    if (tail == name && length < TM_MODULE_PATH_MAX)
+        return strcmp(module->path, name) == 0;
+    size_t compared = length < known - 3 ? length : known - 3;
+    return length >= 3 && known >= 3 &&
+           memcmp(module->path + known - compared, tail + length - compared, compared) == 0;
 }
 
 static void measure(const struct dl_phdr_info *info, uint64_t *start, uint64_t *end)

@@ -38,7 +38,6 @@ struct work {
     struct skiplist_block page[TM_NODE_SLOTS];
     const struct tm_site *sites[BATCH];
     char program[SNAPFILE_PATH_MAX];
-    char directory[SNAPFILE_PATH_MAX];
     char text[256 << 10];
 };
 
@@ -133,8 +132,6 @@ static void find_program(struct work *with)
 {
     ssize_t length = readlink("/proc/self/exe", with->program, SNAPFILE_PATH_MAX - 1);
     with->program[length > 0 ? length : 0] = '\0';
-    if (!getcwd(with->directory, SNAPFILE_PATH_MAX - 1))
-        with->directory[0] = '\0';
 }
 
 static void write_info(struct work *with)
@@ -271,10 +268,7 @@ static void write_module(void *argument, const struct tm_module *module, uint64_
     static const uint8_t widths[] = {8, 8, 8, 4, 1, 2};
     struct work *with = argument;
     const char *path = module->path[0] ? module->path : with->program;
-    /* `./libplugin.so` to dlopen, but not the kernel's `linux-vdso.so.1`. */
-    bool is_relative = path[0] != '/' && strchr(path, '/');
-    uint32_t prefix = is_relative ? (uint32_t)strlen(with->directory) + 1 : 0;
-    uint32_t length = prefix + (uint32_t)strlen(path);
+    uint32_t length = (uint32_t)strlen(path);
     snapfile_begin(&with->file, "MODS", 4 + 6 + 31 + module->build_id_length + length);
     snapfile_number(&with->file, 1, 4);
     snapfile_put(&with->file, widths, sizeof widths);
@@ -285,11 +279,7 @@ static void write_module(void *argument, const struct tm_module *module, uint64_
     snapfile_number(&with->file, module->build_id_length, 1);
     snapfile_number(&with->file, length, 2);
     snapfile_put(&with->file, module->build_id, module->build_id_length);
-    if (is_relative) {
-        snapfile_put(&with->file, with->directory, prefix - 1);
-        snapfile_put(&with->file, "/", 1);
-    }
-    snapfile_put(&with->file, path, length - prefix);
+    snapfile_put(&with->file, path, length);
     snapfile_end(&with->file);
 }
 

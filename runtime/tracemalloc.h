@@ -45,7 +45,7 @@ TM_API int tm_get_traceback_limit(void);
 
 /* Bytes in traced blocks of all domains, now and at the most since tm_start, tm_clear_traces or
    tm_reset_peak. The current is exact; the peak is exact while one thread allocates, and with n of them
-   may be short by up to (n - 1) * 64 KiB. Both are 0 while not tracing. Neither pointer may be NULL. */
+   it is off by up to (n - 1) * 64 KiB. Both are 0 while not tracing. Neither pointer may be NULL. */
 TM_API void tm_get_traced_memory(size_t *current, size_t *peak);
 
 /* Bytes of address space that the library took from the kernel for its own tables. */

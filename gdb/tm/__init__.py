@@ -1,7 +1,7 @@
 """tm: CPython's tracemalloc for the heap of a C program that GDB debugs, alive or as a core.
 
-The classes work in plain python3 as well. The functions read the program that GDB has selected; what they raise is
-a RuntimeError with one sentence for the user.
+The classes work in plain python3 as well. The functions read the program that GDB has selected; start, stop,
+clear_traces and reset_peak call a function in it. What they raise is a RuntimeError with one sentence for the user.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""columns.py: facts about long arrays of unsigned numbers, found by whole bytes, several times faster than one by one."""
+"""columns.py: facts about long arrays of unsigned numbers, found by whole bytes, faster than one by one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _ALL_BYTES = bytes(range(256))
 _FEW = 16  # of so many numbers at most one is looked at by itself
 
 
-def total(column: array[int]) -> int:
+def summed(column: array[int]) -> int:
     """The sum, fast where most numbers are 1 and take one byte."""
     if column.itemsize > 1:
         return sum(column)
@@ -25,10 +25,10 @@ def has_zero(column: array[int]) -> bool:
 
 
 def reaches(column: array[int], limit: int) -> bool:
-    """Whether a number is `limit` or more; `limit` is not 0 or the column is empty."""
+    """Whether a number is `limit` or more."""
     width = column.itemsize
-    if not column or limit >> 8 * width:
-        return False
+    if not column or limit <= 0 or limit >> 8 * width:
+        return bool(column) and limit <= 0
     most = (limit - 1).to_bytes(width, "little")
     data = column.tobytes()
     for place in reversed(range(width)):

@@ -22,7 +22,7 @@ from itertools import accumulate, compress, repeat
 from operator import itemgetter
 from typing import Any, Optional, Tuple, Union, cast, overload
 
-from .columns import has_zero, reaches, total
+from .columns import has_zero, reaches, summed
 
 Pair = Tuple[str, int]
 WideFrame = Tuple[str, int, Optional[str], Optional[str], Optional[int]]
@@ -340,7 +340,8 @@ class Site:
     @property
     def innermost(self) -> RawFrame | None:
         """The frame that the site's blocks count for; None where no frame is known."""
-        return self.frames[0] if self.frames else None
+        frames = self.frames
+        return frames[0] if frames else None
 
     @property
     def total_nframe(self) -> int | None:
@@ -403,7 +404,7 @@ class Rows:
         self.site_indexes = site_indexes
         self.sizes = sizes
         self.counts = counts
-        self.block_count = total(counts) if isinstance(counts, array) else sum(counts)
+        self.block_count = summed(counts) if isinstance(counts, array) else sum(counts)
         self.has_addresses = addresses is not None
         self._read_addresses = addresses
         self._addresses: Sequence[int] | None = None
@@ -433,7 +434,8 @@ class Rows:
             sizes = [0] * len(self.sites)
             counts = [0] * len(self.sites)
             for index, size, count in zip(self.site_indexes, self.sizes, self.counts):
-                sizes[index] += size * count
+                # Most rows are one block, and a product takes time.
+                sizes[index] += size if count == 1 else size * count
                 counts[index] += count
             self._totals = [total for total in zip(range(len(counts)), sizes, counts) if total[2]]
         return self._totals
@@ -681,7 +683,7 @@ class _Groups(dict[Hashable, Statistic]):
     """Statistics by what their traceback compares as."""
 
     def add(self, frames: RawFrames, size: int, count: int) -> None:
-        key = tuple(map(_pair, reversed(frames)))
+        key = (_pair(frames[0]),) if len(frames) == 1 else tuple(map(_pair, reversed(frames)))
         statistic = self.get(key)
         if statistic is None:
             traceback = Traceback(frames)
@@ -824,9 +826,9 @@ class Snapshot:
         _check_key(key_type, cumulative)
         if cumulative:
             return self._grouped_cumulative(_FRAME_KEYS[key_type])
-        groups = _Groups()
+        groups, sites, group_of = _Groups(), self.rows.sites, _SITE_GROUPS[key_type]
         for index, size, count in self.rows.totals():
-            groups.add(_site_group(self.rows.sites[index], key_type), size, count)
+            groups.add(group_of(sites[index]), size, count)
         return groups
 
     def _grouped_cumulative(self, frame_key: Callable[[RawFrame], RawFrame]) -> _Groups:
@@ -846,15 +848,15 @@ class Snapshot:
         return groups
 
 
-def _site_group(site: Site, key_type: str) -> RawFrames:
-    """The raw frames that stand for the group of a site."""
-    if key_type == "traceback":
-        return site.frames
-    if key_type == "domain":
-        return (f"domain {site.domain}", 0, None, None, None),
-    if key_type == "module":
-        site = site.unskipped
-    return _FRAME_KEYS[key_type](site.innermost or UNKNOWN),
+# The raw frames that stand for the group of a site.
+_SITE_GROUPS: dict[str, Callable[[Site], RawFrames]] = {
+    "filename": lambda site: (_by_filename(site.innermost or UNKNOWN),),
+    "lineno": lambda site: (site.innermost or UNKNOWN,),
+    "function": lambda site: (_by_function(site.innermost or UNKNOWN),),
+    "module": lambda site: (_by_module(site.unskipped.innermost or UNKNOWN),),
+    "domain": lambda site: ((f"domain {site.domain}", 0, None, None, None),),
+    "traceback": lambda site: site.frames,
+}
 
 
 def _wrapper_test(patterns: Iterable[str]) -> Callable[[RawFrame], bool]:

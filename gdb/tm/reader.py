@@ -6,8 +6,9 @@ import os
 import socket
 import time
 from array import array
+from collections import Counter
 from itertools import compress
-from typing import Any, Callable, NamedTuple, Sequence
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
 import gdb
 
@@ -28,13 +29,25 @@ from .tables import Counted
 NOT_TRACING = "the tracemalloc module must be tracing memory allocations to take a snapshot"
 
 
-class Listed(NamedTuple):
-    """A live block of a Survey."""
+class Kind(NamedTuple):
+    """What the blocks of one entry have in common."""
 
-    address: int
     size: int
     domain: int
     site_index: int  # in the survey's sites
+
+
+class Listing(NamedTuple):
+    """Live blocks of a Survey, one a row of the two columns."""
+
+    addresses: Sequence[int]
+    entries: Sequence[int]
+    kinds: Mapping[int, Kind]  # by entry
+
+    @property
+    def size(self) -> int:
+        """Bytes in all of them."""
+        return sum(self.kinds[entry].size * count for entry, count in Counter(self.entries).items())
 
 
 class Survey(NamedTuple):
@@ -115,18 +128,19 @@ class Reader:
         entries = [number << SIZE_BITS | size & SIZE_MASK for number, size in zip(counted.numbers, counted.sizes)]
         return lambda: table.columns().expanded(entries, counted.counts)
 
-    def blocks(self, survey: Survey) -> list[Listed]:
-        """The live blocks from the sites that have rows in the survey's snapshot, in any order; those whose address
-        cannot be read are left out."""
-        index_of = {survey.numbers[index]: index for index in set(survey.snapshot.rows.site_indexes)}
+    def blocks(self, survey: Survey, site_indexes: Iterable[int]) -> Listing:
+        """The live blocks from those of the survey's sites, in any order; those whose address cannot be read are left
+        out."""
+        index_of = {survey.numbers[index]: index for index in site_indexes}
         addresses, entries = BlockTable(self.tables).columns()
-        kept = [entry >> SIZE_BITS in index_of for entry in entries]
-        blocks = []
-        for address, entry in zip(compress(addresses, kept), compress(entries, kept)):
-            index = index_of[entry >> SIZE_BITS]
-            site = survey.sites[index]
-            blocks.append(Listed(address, entry & SIZE_MASK | site.size_high << SIZE_BITS, site.domain, index))
-        return blocks
+        kinds = {}
+        for entry in set(entries):
+            index = index_of.get(entry >> SIZE_BITS)
+            if index is not None:
+                site = survey.sites[index]
+                kinds[entry] = Kind(entry & SIZE_MASK | site.size_high << SIZE_BITS, site.domain, index)
+        is_kept = [entry in kinds for entry in entries]
+        return Listing(array("Q", compress(addresses, is_kept)), array("Q", compress(entries, is_kept)), kinds)
 
     def _traceback_limit(self, counted: Counted) -> int:
         if isinstance(self.tables, Salvaged):

@@ -25,7 +25,7 @@ class State(NamedTuple):
     frame_limit: int
     current: int
     peak: int
-    peak_bound: int  # bytes that the true peak may lie above `peak`; 0 where only one lane is in use
+    peak_bound: int  # bytes that the true peak may lie above or below `peak`; 0 where only one lane is in use
     inside: int  # threads that record or forget a block at this moment
     paused: int  # those of them that wait for a fork to end
     lost: int
@@ -85,13 +85,14 @@ class Runtime(Tables):
         in_use = sum(1 for lane in lanes if lane["change"] or lane["high"])
         claims = [lane["claimed"] for lane in lanes if lane["claimed"] != CLAIM_FREE]
         current = fields["current"] + sum(lane["change"] for lane in lanes)
-        highs = [lane["high"] for lane in lanes if lane["resets"] == fields["resets"] & 0xffffffff]
-        peak = max(fields["peak"], fields["current"] + max(highs, default=0), current)
+        climbs = [lane["high"] - lane["change"] for lane in lanes if lane["resets"] == fields["resets"] & 0xffffffff]
+        peak = max(fields["peak"], current + max(climbs, default=0), current)
         if current < 0:
             self.note(f"the runtime's sum of bytes is damaged ({current}): taken as 0")
         as_they_are = {name: fields[name] for name in State._fields if name in STATE.offsets}
-        as_they_are.update(current=max(current, 0), peak=peak)
-        return State(is_tracing=bool(fields["mode"] & MODE_TRACING), is_forking=bool(fields["mode"] & MODE_FORKING),
+        is_tracing = bool(fields["mode"] & MODE_TRACING)
+        as_they_are.update(current=max(current, 0), peak=peak if is_tracing else 0)
+        return State(is_tracing=is_tracing, is_forking=bool(fields["mode"] & MODE_FORKING),
                      peak_bound=LANE_STEP * max(in_use - 1, 0), inside=len(claims), paused=claims.count(CLAIM_PAUSED),
                      **as_they_are)
 

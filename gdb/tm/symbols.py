@@ -24,6 +24,9 @@ from .stacks import (Frames, Line, Place, RawFrame, Stacks, bare_frame, signal_p
 
 __all__ = ["Frames", "SiteTable", "Symbolizer", "lines_at", "minimal_symbol", "source_file"]
 
+# What the kernel calls mappings of no file, where code may be written but has no name.
+_NO_FILES = frozenset(("", "[heap]", "[stack]"))
+
 
 class _Known:
     """What was found out so far, good as long as the same files are mapped at the same addresses."""
@@ -119,7 +122,7 @@ class Symbolizer(Stacks):
         if name and os.path.isabs(name):
             return name
         mapping = self._process.mapping_at(pc)
-        if mapping is not None and mapping.path:
+        if mapping is not None and mapping.path not in _NO_FILES:
             return mapping.path
         if name or self._process.mappings() or not gdb.find_pc_line(pc).symtab:
             return name

@@ -25,6 +25,8 @@ PROGRAMS = SOURCE / "tests" / "programs"
 DOOR = SOURCE / "gdb" / "libtracemalloc-gdb.py"
 RUNTIME = BUILD / "runtime" / ".libs" / "libtracemalloc.so"
 STATIC_RUNTIME = BUILD / "runtime" / ".libs" / "libtracemalloc.a"
+# How to link a test program with the runtime.
+LINKED = ("-I", str(SOURCE / "runtime"), "-L", str(RUNTIME.parent), "-ltracemalloc", f"-Wl,-rpath,{RUNTIME.parent}")
 DRIVER = Path(__file__).with_name("driver.py")
 TIMEOUT = 120
 

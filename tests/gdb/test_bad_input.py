@@ -7,7 +7,7 @@ import unittest
 
 from support import GdbTest, RUNTIME, at_checkpoint, gdb, kernel_core, new_directory, preload, program
 
-COMMANDS = ("tm-info", "tm-stats", "tm-snapshot save x.snap", "tm-traceback 16")
+COMMANDS = ("tm-info", "tm-stats", "tm-traces", "tm-snapshot save x.snap", "tm-traceback 16")
 
 
 class NothingToReadTest(GdbTest):
@@ -41,9 +41,9 @@ class NothingToReadTest(GdbTest):
 
     def test_not_tracing(self) -> None:
         results = gdb([f"set environment LD_PRELOAD {RUNTIME}", *at_checkpoint(), *COMMANDS], program("known"))
-        self.assertIsNone(results[-4].error)
-        self.assertIn("no", results[-4].output)
-        for result in results[-3:]:
+        self.assertIsNone(results[-5].error)
+        self.assertIn("no", results[-5].output)
+        for result in results[-4:]:
             self.assertRefused(result, "must be tracing", "TRACEMALLOC=25", "tm-start")
 
 
@@ -135,7 +135,7 @@ class CutCoreTest(GdbTest):
             with self.subTest(percent=percent):
                 cut = whole.with_name("cut.core")
                 cut.write_bytes(core[:len(core) * percent // 100])
-                for result in gdb(["tm-stats", "tm-info", "tm-traceback leaks[9]"], program("known"), cut):
+                for result in gdb(["tm-stats", "tm-traces", "tm-info", "tm-traceback leaks[9]"], program("known"), cut):
                     if result.error is not None:
                         self.assertRefused(result, "the core was cut short" if percent > 5 else "c")
                         continue

@@ -88,7 +88,7 @@ answer = [[sum(s.count for s in kept), sum(s.size for s in kept)], expected, cur
         self.assertEqual(found, expected)
         self.assertEqual(current, expected[1])
         self.assertTrue(is_peak_above)
-        self.assertEqual((sites, functions), (1, [["work", "fill"]]))
+        self.assertEqual((sites, functions), (1, [["thread_start", "fill"]]))
         self.assertIn(f"is the start of a {16 * 6 + 34}-byte block", results[-1].output)
         self.assertEqual(results[-1].output.count("\n#"), 2)
 

@@ -197,7 +197,7 @@ class DecodeTest(unittest.TestCase):
         self.assertEqual((found.pointer_size, found.abi), (pointer_size, (1, 0)))
         state = found.state
         self.assertTrue(state.is_tracing)
-        self.assertEqual((state.frame_limit, state.current, state.peak, state.lost), (25, 1076, 1700, 2))
+        self.assertEqual((state.frame_limit, state.current, state.peak, state.lost), (25, 1076, 1676, 2))
         self.assertEqual(state.peak_bound, layout.LANE_STEP)
         counted = found.count_blocks()
         self.assertEqual(sorted(zip(counted.numbers, counted.sizes, counted.counts)),

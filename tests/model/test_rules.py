@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import unittest
 from array import array
 from collections.abc import Sequence
 from typing import Any
 
 from support import WIDE, model
+
+wrappers = importlib.import_module("tm.wrappers")
 
 # Most recent frame first: main calls serve, serve calls parse twice over.
 PARSE = (("parse.c", 10), ("parse.c", 20), ("serve.c", 5), ("main.c", 1))
@@ -264,6 +267,51 @@ class TestWrappers(unittest.TestCase):
         with self.assertRaisesRegex(TypeError, "xmalloc"):
             self.snapshot.skip_wrappers("xmalloc")
 
+    def test_how_many_count_for_another_frame(self) -> None:
+        self.assertEqual(self.snapshot.skipped_blocks, 0)
+        self.assertEqual(self.snapshot.skip_wrappers(["main"]).skipped_blocks, 0)
+        skipped = self.snapshot.skip_wrappers(["xmalloc", "getdelim"])
+        self.assertEqual(skipped.skipped_blocks, 3)  # the third block of xmalloc has no other frame
+        self.assertEqual(skipped.filter_traces([model.Filter(True, "server.c", 212)]).skipped_blocks, 2)
+        self.assertEqual(skipped.filter_traces([model.Filter(True, "xmalloc.c")]).wrapper_only_blocks, 1)
+
+    def test_the_last_patterns_hold(self) -> None:
+        again = self.snapshot.skip_wrappers(["xmalloc"]).skip_wrappers(["getdelim"])
+        self.assertEqual(rows(again.statistics("lineno")),
+                         rows(self.snapshot.skip_wrappers(["getdelim"]).statistics("lineno")))
+
+    def test_by_module_the_allocators_caller_counts(self) -> None:
+        skipped = self.snapshot.skip_wrappers(["*libc.so*", "xmalloc"])
+        self.assertEqual(rows(skipped.statistics("module")), rows(self.snapshot.statistics("module")))
+
+    def test_the_default_patterns(self) -> None:
+        def is_wrapper(filename: str, function: str | None, module: str = "/bin/program") -> bool:
+            frames = (filename, 0, function, module, 1), ("main.c", 9, "main", "/bin/program", 2)
+            snapshot = model.Snapshot([(0, 1, frames, 2)], 2).skip_wrappers(wrappers.expanded(["default"]))
+            return bool(snapshot.skipped_blocks)
+
+        for function in ("operator new", "operator new[]", "Pool::operator new", "std::vector<int>::push_back",
+                         "std::__new_allocator<int>::allocate", "__gnu_cxx::new_allocator<int>::allocate", "strdup",
+                         "__strdup", "__GI___strdup", "__GI_strndup", "getdelim", "__asprintf_chk", "_IO_vasprintf",
+                         "__vasprintf_internal", "reallocarray", "open_memstream", "__libc_reallocarray",
+                         "__libc_scratch_buffer_grow", "xmalloc", "xstrdup", "xcalloc", "xrealloc", "g_malloc0_n",
+                         "g_strdup_printf", "g_realloc"):
+            self.assertTrue(is_wrapper("x.c", function), function)
+        others: list[str | None] = ["main", "malloc_items", "operator+", "my::std::f", "strdupe", "xmalloc_test",
+                                    "f<std::string>", "make_strdup", None]
+        for other in others:
+            self.assertFalse(is_wrapper("x.c", other), other)
+        for module in ("/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2", "/lib/libc-2.31.so",
+                       "/lib/ld-musl-x86_64.so.1"):
+            self.assertTrue(is_wrapper("x(+0x10)", None, module), module)
+        for module in ("/usr/lib/libcurl.so.4", "/usr/lib/libcap.so.2", "/opt/libc.d/libother.so.1"):
+            self.assertFalse(is_wrapper("x(+0x10)", None, module), module)
+
+    def test_patterns_beside_the_default(self) -> None:
+        self.assertEqual(list(wrappers.expanded([])), [])
+        self.assertEqual(list(wrappers.expanded(["a", "default", "b"])), ["a", *wrappers.PATTERNS, "b"])
+        self.assertTrue(set(wrappers.described()) < set(wrappers.PATTERNS))
+
 
 class TestTraces(unittest.TestCase):
     def test_addresses_are_read_when_asked_for_and_once(self) -> None:
@@ -285,6 +333,13 @@ class TestTraces(unittest.TestCase):
         self.assertEqual(snapshot.skip_wrappers(["a"]).traces[1].address, 0x20)
         self.assertEqual(reads, [1])
         self.assertEqual(traces[0], traces[1])
+
+    def test_addresses_may_turn_out_unknown(self) -> None:
+        snapshot = model.Snapshot.from_columns([model.Site(0, LOG, None)], array("Q", [0]), array("Q", [8]),
+                                               array("Q", [3]), 4, addresses=lambda: None)
+        filtered = snapshot.filter_traces([model.Filter(True, "log.c"), model.Filter(False, "nowhere.c")])
+        for one in (snapshot, snapshot.skip_wrappers(["a"]), filtered):
+            self.assertEqual([trace.address for trace in one.traces], [None] * 3)
 
     def test_addresses_for_other_than_the_blocks_are_refused(self) -> None:
         snapshot = model.Snapshot.from_columns([model.Site(0, LOG, None)], array("Q", [0]), array("Q", [8]),

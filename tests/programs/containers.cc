@@ -21,9 +21,9 @@ extern "C" __attribute__((noipa)) void checkpoint()
 
 int main()
 {
-    items.resize(20); // line: vector
-    names[7] = std::string(300, 'x'); // line: map
-    one = std::make_unique<Item>(); // line: unique
-    array = new int[100]; // line: array
+    items.resize(20); /* line: vector */
+    names[7] = std::string(300, 'x'); /* line: map */
+    one = std::make_unique<Item>(); /* line: unique */
+    array = new int[100]; /* line: array */
     checkpoint();
 }

@@ -11,13 +11,13 @@ void *from_other;
 
 static void *use(const char *path, size_t size, int unload)
 {
-    void *module = dlopen(path, RTLD_NOW);
+    void *module = dlopen(path, RTLD_NOW); /* line: dlopen */
     if (!module) {
         fprintf(stderr, "%s\n", dlerror());
         exit(1);
     }
     void *(*make)(size_t) = (void *(*)(size_t))dlsym(module, "plugin_make");
-    void *block = make(size);
+    void *block = make(size); /* line: make */
     if (unload)
         dlclose(module);
     return block;

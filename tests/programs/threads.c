@@ -23,7 +23,7 @@ static void fill(int thread)
     }
 }
 
-static void *work(void *number)
+static void *thread_start(void *number)
 {
     fill((int)(long)number); /* line: work */
     pthread_barrier_wait(&filled);
@@ -37,7 +37,7 @@ int main(void)
     pthread_barrier_init(&filled, NULL, THREADS + 1);
     pthread_barrier_init(&seen, NULL, THREADS + 1);
     for (long i = 0; i < THREADS; i++)
-        pthread_create(&threads[i], NULL, work, (void *)i);
+        pthread_create(&threads[i], NULL, thread_start, (void *)i);
     pthread_barrier_wait(&filled);
     for (int thread = 0; thread < THREADS; thread++)
         for (int i = 0; i < BLOCKS; i++)

@@ -130,7 +130,7 @@ def _peak_bound(state: State) -> str:
     """Several threads count apart: their sum at one moment is not known to the byte."""
     if state.peak_bound < state.peak * _BOUND_THAT_MATTERS:
         return ""
-    return f", at most {format_size(state.peak_bound, False)} more" if state.peak_bound else ""
+    return f", give or take {format_size(state.peak_bound, False)}" if state.peak_bound else ""
 
 
 def register() -> None:

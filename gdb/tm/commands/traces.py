@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import heapq
-from typing import Callable, Mapping, Sequence
+from typing import Callable, Mapping, Tuple
 
 import gdb
 
 from .. import domains
 from ..model import Frame, format_size
-from ..reader import Listed, Survey
+from ..reader import Kind, Listing, Survey
 from .arguments import Arguments, parse
 from .command import Command, complete_word, tracing_reader
 from .rows import ShortNames, count, frame_text, notes, print_table
 from .view import look, remarks
 
 _OPTIONS = ("-sort", "-limit", "-site", "-domain")
-_ORDERS: dict[str, Callable[[Listed], tuple[int, ...]]] = {
-    "size": lambda block: (-block.size, block.address),
-    "address": lambda block: (block.address, block.domain),
-    "site": lambda block: (block.site_index, block.address),
-    "domain": lambda block: (block.domain, block.address),
+_Order = Callable[[int, Kind], Tuple[int, ...]]
+_ORDERS: dict[str, _Order] = {
+    "size": lambda address, kind: (-kind.size, address),
+    "address": lambda address, kind: (address, kind.domain),
+    "site": lambda address, kind: (kind.site_index, address),
+    "domain": lambda address, kind: (kind.domain, address),
 }
 
 
@@ -54,14 +55,17 @@ Example:
         reader = tracing_reader()
         survey = reader.survey()
         names = domains.names_in(survey.snapshot.info)
-        is_chosen, which = _choice(arguments, survey, names)
+        chosen, which = _choice(arguments, survey, names)
         view = look(survey.snapshot, "lineno")
-        seen = survey._replace(snapshot=view.snapshot)
-        chosen = [block for block in reader.blocks(seen) if is_chosen(block)]
-        total = f"{format_size(sum(block.size for block in chosen), False)} in {count(len(chosen), 'block')}"
+        survey = survey._replace(snapshot=view.snapshot)
+        blocks = reader.blocks(survey, chosen & set(view.snapshot.rows.site_indexes))
+        total = f"{format_size(blocks.size, False)} in {count(len(blocks.addresses), 'block')}"
         print(f"{reader.process.description()}: {total}{which}{remarks([view])}")
         notes([*view.notes, *(note for note in reader.notes if note not in view.notes)])
-        _print_blocks(chosen, order, arguments.limit, seen, names)
+        missing = sum(number for index, _, number in view.snapshot.rows.totals() if index in chosen)
+        missing -= len(blocks.addresses)
+        notes([f"{count(missing, 'more block')} cannot be listed: where they lie is not known"] if missing > 0 else [])
+        _print_blocks(blocks, order, arguments.limit, survey, names)
         print(f"Total: {total}")
 
     def complete(self, text: str, word: str) -> list[str]:
@@ -69,49 +73,60 @@ Example:
         return complete_word(text, word, _ORDERS if words[-1:] == ["-sort"] else _OPTIONS)
 
 
-def _order(word: str | None) -> Callable[[Listed], tuple[int, ...]]:
+def _order(word: str | None) -> _Order:
     if word is not None and word not in _ORDERS:
         raise gdb.GdbError(f"cannot sort by {word}: use one of {', '.join(_ORDERS)}")
     return _ORDERS[word or "size"]
 
 
-def _choice(arguments: Arguments, survey: Survey, names: Mapping[int, str]) -> tuple[Callable[[Listed], bool], str]:
-    """What -site and -domain choose, and how the headline says it."""
+def _choice(arguments: Arguments, survey: Survey, names: Mapping[int, str]) -> tuple[set[int], str]:
+    """The indexes of the sites that -site and -domain choose, and how the headline says it."""
     number, word = arguments.number("-site"), arguments.text("-domain")
     domain = None if word is None else domains.number_of(word, names)
     if word is not None and domain is None:
         raise gdb.GdbError(f"no domain with live blocks is named {word}: tm-stats domain shows those that there are")
-    indexes = {index for index, site in enumerate(survey.sites)
-               if (number is None or site.number == number) and (domain is None or site.domain == domain)}
+    chosen = {index for index, site in enumerate(survey.sites)
+              if (number is None or site.number == number) and (domain is None or site.domain == domain)}
     if number is not None and not any(site.number == number for site in survey.sites):
         raise gdb.GdbError(f"no live block is from site {number}: tm-traces shows the numbers of those that there are")
     which = "" if number is None else f" from site {number}"
     which += "" if domain is None else f" of {domains.shown(domain, names)}"
-    return lambda block: block.site_index in indexes, which
+    return chosen, which
 
 
-def _print_blocks(blocks: Sequence[Listed], order: Callable[[Listed], tuple[int, ...]], limit: int | None,
-                  survey: Survey, names: Mapping[int, str]) -> None:
-    shown = sorted(blocks, key=order) if limit is None else heapq.nsmallest(limit, blocks, key=order)
+def _print_blocks(blocks: Listing, order: _Order, limit: int | None, survey: Survey, names: Mapping[int, str]) -> None:
+    shown = _first(blocks, order, limit)
     if shown:
         sites = survey.snapshot.rows.sites
-        frames = {block.site_index: sites[block.site_index].innermost for block in shown}
+        frames = {kind.site_index: sites[kind.site_index].innermost for _, kind in shown}
         short = ShortNames(frame[0] for frame in frames.values() if frame)
         texts = {index: frame_text(Frame(frame), short) if frame else "<unknown>" for index, frame in frames.items()}
-        has_domains = any(block.domain for block in shown)
+        has_domains = any(kind.domain for _, kind in shown)
         header = ["Address", "Size (B)", "Site", *(["Domain"] if has_domains else []), "From"]
-        print_table([header, *(_cells(block, survey, names, has_domains, texts) for block in shown)],
-                    "<>><<" if has_domains else "<>><")
-    if len(shown) < len(blocks):
-        size = sum(block.size for block in blocks) - sum(block.size for block in shown)
-        print(f"... {len(blocks) - len(shown):,} more: {format_size(size, False)}")
+        cells = [[f"{address:#x}", f"{kind.size:,}", _number(survey, kind),
+                  *([domains.shown(kind.domain, names)] if has_domains else []), texts[kind.site_index]]
+                 for address, kind in shown]
+        print_table([header, *cells], "<>><<" if has_domains else "<>><")
+    left_out = len(blocks.addresses) - len(shown)
+    if left_out:
+        size = blocks.size - sum(kind.size for _, kind in shown)
+        print(f"... {left_out:,} more: {format_size(size, False)}")
 
 
-def _cells(block: Listed, survey: Survey, names: Mapping[int, str], has_domains: bool,
-           texts: Mapping[int, str]) -> list[str]:
-    number = survey.sites[block.site_index].number
-    return [f"{block.address:#x}", f"{block.size:,}", str(number) if number >= 0 else "?",
-            *([domains.shown(block.domain, names)] if has_domains else []), texts[block.site_index]]
+def _first(blocks: Listing, order: _Order, limit: int | None) -> list[tuple[int, Kind]]:
+    """The address and the kind of the blocks that are to be shown."""
+    def key(block: tuple[int, int]) -> tuple[int, ...]:
+        return order(block[0], blocks.kinds[block[1]])
+
+    every = zip(blocks.addresses, blocks.entries)
+    chosen = sorted(every, key=key) if limit is None else heapq.nsmallest(limit, every, key=key)
+    return [(address, blocks.kinds[entry]) for address, entry in chosen]
+
+
+def _number(survey: Survey, kind: Kind) -> str:
+    """The number of a block's site, as -site takes it."""
+    number = survey.sites[kind.site_index].number
+    return str(number) if number >= 0 else "?"
 
 
 def register() -> None:
