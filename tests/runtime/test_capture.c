@@ -2,6 +2,7 @@
 
 #include "capture.h"
 #include "lane.h"
+#include "modules.h"
 #include "state.h"
 #include "tap_cunit.h"
 
@@ -196,6 +197,51 @@ static void *thread_main(void *argument)
     return NULL;
 }
 
+static jmp_buf above;
+
+static __attribute__((noinline)) void jump_out(int depth)
+{
+    volatile char room[64];
+    room[depth] = 1;
+    compare();
+    if (depth > 0)
+        jump_out(depth - 1);
+    else if (room[depth])
+        longjmp(above, 1);
+    sink = room[depth];
+}
+
+static void agrees_after_longjmp(void)
+{
+    for (volatile int i = 0; i < 50; i++) {
+        if (setjmp(above) == 0)
+            jump_out(i % 10);
+        compare();
+    }
+}
+
+/* A module goes and another one, of other frames, comes to where it was: nothing learned of the first may count. */
+static void agrees_where_modules_take_turns(void)
+{
+    void *last = NULL;
+    int turns_at_one_place = 0;
+    for (int i = 0; i < 20; i++) {
+        const char *path = i % 2 ? TEST_DIRECTORY "/libturn_large.so" : TEST_DIRECTORY "/libturn_small.so";
+        void *handle = dlopen(path, RTLD_NOW);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(handle);
+        void (*call)(void (*)(void)) = (void (*)(void (*)(void)))dlsym(handle, "turn_call");
+        turns_at_one_place += (void *)call == last;
+        last = (void *)call;
+        for (int j = 0; j < 3; j++)
+            call(compare);
+        modules_before_unload();
+        dlclose(handle);
+        modules_after_unload();
+        unw_flush_cache(unw_local_addr_space, 0, 0);
+    }
+    CU_ASSERT(turns_at_one_place > 10);
+}
+
 static void agrees_in_threads(void)
 {
     pthread_t thread;
@@ -292,6 +338,8 @@ int main(void)
         {"agrees when only some frames change", agrees_when_only_some_frames_change},
         {"agrees through libc", agrees_through_libc},
         {"agrees in signal handlers", agrees_in_signal_handlers},
+        {"agrees after longjmp", agrees_after_longjmp},
+        {"agrees where modules take turns", agrees_where_modules_take_turns},
         {"agrees in threads", agrees_in_threads},
         {"survives switched stacks", survives_switched_stacks},
         {"tells a cut walk from a whole one", tells_a_cut_walk_from_a_whole_one},
