@@ -50,6 +50,18 @@ class RealPrograms(unittest.TestCase):
     def test_perl(self) -> None:
         self.check("perl", "-e", PERL, at_least=2000)
 
+    def test_gdb(self) -> None:
+        self.check("gdb", "-nx", "-batch", "-ex", "info line compare", str(CHECKER), at_least=2000)
+
+    def test_exceptions(self) -> None:
+        compiler = shutil.which("g++")
+        if compiler is None:
+            self.skipTest("there is no g++ here")
+        with tempfile.TemporaryDirectory() as folder:
+            program = f"{folder}/exceptions"
+            subprocess.run([compiler, "-O2", "-o", program, f"{TOP}/tests/programs/exceptions.cc"], check=True)
+            self.check(program, at_least=2000)
+
     def test_compiler(self) -> None:
         compiler = os.environ.get("CC", "cc").split()[0]
         self.check(compiler, "-O2", f"-I{TOP}/runtime", "-c", "-o", "node.o", f"{TOP}/runtime/node.c", at_least=1000)
