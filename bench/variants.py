@@ -75,8 +75,10 @@ def _sanitizers() -> list[Variant]:
 
     def sanitizer(name: str, build: str, library: str, variable: str) -> Variant:
         path = _compilers_library(library)
-        return Variant(name, f"built with {' '.join(BUILDS[build])}, programs by preload; {variable}={options}", build,
-                       path, {variable: options}, missing="" if path else f"the compiler has no {library}")
+        meaning = (f"built with {' '.join(BUILDS[build])}; in programs by preload, where it finds few frames without "
+                   f"frame pointers; {variable}={options}")
+        return Variant(name, meaning, build, path, {variable: options},
+                       missing="" if path else f"the compiler has no {library}")
 
     return [sanitizer("LSan", "leak", "liblsan.so", "LSAN_OPTIONS"),
             sanitizer("ASan", "address", "libasan.so", "ASAN_OPTIONS")]

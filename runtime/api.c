@@ -6,6 +6,7 @@
 #include "domains.h"
 #include "fork.h"
 #include "lane.h"
+#include "modules.h"
 #include "record.h"
 #include "skiplist.h"
 #include "state.h"
@@ -15,8 +16,6 @@
 #include <time.h>
 
 #define FRAMES_MAX 65535
-
-static struct lock api_lock; /* start and stop, one at a time */
 
 /* Once. What it needs stays for good. */
 static bool prepare(void)
@@ -40,7 +39,7 @@ static int start(uint32_t nframe)
 {
     if (state_is_tracing())
         return 0;
-    if (!prepare()) {
+    if (state_load(tm_state.mode) & TM_MODE_ABANDONED || !prepare()) {
         errno = ENOMEM;
         return -1;
     }
@@ -59,20 +58,22 @@ TM_API int tm_start(int nframe)
     }
     bool was_busy = record_is_busy;
     record_is_busy = true;
-    lock_acquire(&api_lock);
+    if (state_load(tm_state.head))
+        modules_after_unload();
+    lock_acquire(&state_control_lock);
     int status = start((uint32_t)nframe);
-    lock_release(&api_lock);
+    lock_release(&state_control_lock);
     record_is_busy = was_busy;
     return status;
 }
 
 TM_API void tm_stop(void)
 {
-    lock_acquire(&api_lock);
+    lock_acquire(&state_control_lock);
     __atomic_fetch_and(&tm_state.mode, ~(uint32_t)TM_MODE_TRACING, __ATOMIC_SEQ_CST);
     if (state_load(tm_state.head))
         trace_clear();
-    lock_release(&api_lock);
+    lock_release(&state_control_lock);
 }
 
 TM_API void tm_clear_traces(void)
@@ -118,10 +119,19 @@ TM_API int tm_get_object_traceback(const void *ptr, void **frames, int max)
     return (int)site->nframe;
 }
 
+/* A signal handler that interrupted the library: its tables are not to be entered twice. */
+static int refuse_inside(void)
+{
+    state_add(tm_state.lost, 1);
+    return -1;
+}
+
 TM_API int tm_track(unsigned domain, uintptr_t ptr, size_t size)
 {
     if (!state_is_tracing())
         return -2;
+    if (state_claim)
+        return refuse_inside();
     bool was_busy = record_is_busy;
     record_is_busy = true;
     enum trace_result result = record_block(domain, ptr, size, CAPTURE_CALLER());
@@ -133,6 +143,8 @@ TM_API int tm_untrack(unsigned domain, uintptr_t ptr)
 {
     if (!state_is_tracing())
         return -2;
+    if (state_claim)
+        return refuse_inside();
     record_remove(domain, ptr);
     return 0;
 }

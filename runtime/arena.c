@@ -2,12 +2,11 @@
 
 #include "arena.h"
 
+#include "kernel.h"
 #include "lock.h"
 #include "state.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define FIRST_SLAB ((size_t)64 << 10)
 #define LARGEST_SLAB ((size_t)4 << 20)
@@ -28,10 +27,8 @@ static struct free_piece *free_pieces[KINDS][ARENA_GIVE_MAX / 8 + 1]; /* by aren
 
 static struct tm_slab *map_slab(enum tm_slab_kind kind, size_t size, uint64_t number)
 {
-    int error = errno;
-    struct tm_slab *slab = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    errno = error;
-    if (slab == MAP_FAILED)
+    struct tm_slab *slab = kernel_map(size);
+    if (!slab)
         return NULL;
     slab->magic = TM_SLAB_MAGIC;
     slab->kind = kind;
@@ -120,11 +117,10 @@ struct tm_slab *arena_take_segment(uint64_t number)
 
 void arena_quiesce(void)
 {
-    lock_acquire(&arena_lock);
-    lock_release(&arena_lock);
+    lock_await(&arena_lock);
 }
 
 void arena_reset_lock(void)
 {
-    atomic_store(&arena_lock.word, 0);
+    lock_reset(&arena_lock);
 }

@@ -25,6 +25,9 @@ bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit
 /* Forgets what was learned of code in [START, END), which was unloaded. */
 void capture_forget_range(uintptr_t start, uintptr_t end);
 
+/* The same for code that is loaded no more, whoever unloaded it. */
+void capture_forget_gone(void);
+
 /* Around fork, as in arena.h. */
 void capture_quiesce(void);
 void capture_reset_lock(void);

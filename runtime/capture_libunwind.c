@@ -157,6 +157,11 @@ void capture_forget_range(uintptr_t start, uintptr_t end)
     lib.flush_cache(*lib.space, start, end);
 }
 
+/* libunwind asks the loader anew for what it does not have; what it has it keeps. */
+void capture_forget_gone(void)
+{
+}
+
 /* A thread that waits for the loader inside libunwind may wait for the forking thread: do not wait for ever. */
 void capture_quiesce(void)
 {

@@ -29,6 +29,7 @@ enum { UCONTEXT_RBP = 120, UCONTEXT_RSP = 160, UCONTEXT_RIP = 168 };
 enum frame_flag {
     FRAME_EXACT = 1,     /* it stopped at its program counter, it did not call from there */
     FRAME_REREAD = 2,    /* more than two words led to it: a reused walk ends before it */
+    FRAME_LAST = 16,     /* a return address of 0 made it the outermost: likewise, that word may change */
     FRAME_USES_RBP = 4,  /* its caller is found by rbp */
     FRAME_NEEDS_RBP = 8, /* its caller, or one further out, is found by the value that rbp has here */
 };
@@ -94,7 +95,9 @@ static struct walk *walk_of(struct tm_lane *lane, uint32_t limit)
 {
     struct walk *walk = lane->walk;
     if (state_unlikely(!walk || walk->room < 2 * limit + 64))
-        walk = lane->walk = make_walk(limit);
+        walk = make_walk(limit);
+    if (walk)
+        lane->walk = walk;
     if (walk && state_unlikely(walk->forgotten != state_load(forgotten))) {
         walk->forgotten = state_load(forgotten);
         walk->first = walk->end = walk->room;
@@ -197,7 +200,8 @@ static inline bool is_same_frame(const struct walk *walk, uint32_t at, const str
 {
     const struct frame *frame = &walk->frames[at];
     return frame->rsp == place->rsp && (uintptr_t)walk->pcs[at] == place->pc &&
-           (frame->rbp == place->rbp || !needs_rbp(frame)) && !((frame->flags ^ place->flags) & FRAME_EXACT);
+           (frame->rbp == place->rbp || !needs_rbp(frame)) && !((frame->flags ^ place->flags) & FRAME_EXACT) &&
+           !(frame->flags & FRAME_LAST);
 }
 
 /* The same frame, come to by another way: what its callee tells of it is new. */
@@ -211,7 +215,7 @@ static inline void renew(struct frame *frame, const struct place *now)
 
 static inline bool still_holds(const struct frame *frame, const void *pc)
 {
-    if (frame->flags & FRAME_REREAD || word_at(frame->rsp - 8) != (uintptr_t)pc)
+    if (frame->flags & (FRAME_REREAD | FRAME_LAST) || word_at(frame->rsp - 8) != (uintptr_t)pc)
         return false;
     return !frame->rbp_below || !needs_rbp(frame) || word_at(frame->rsp - frame->rbp_below * 8) == frame->rbp;
 }
@@ -295,6 +299,8 @@ static uint32_t walk_new(struct walk *walk, struct place place, uint32_t limit, 
         step = leave(&place);
         if (step.by_rbp)
             walk->new_frames[count - 1].flags |= FRAME_USES_RBP;
+        if (step.ended && place.pc == 0)
+            walk->new_frames[count - 1].flags |= FRAME_LAST;
     }
     adapt(walk, lost_at);
     *ended = step.ended;
@@ -313,6 +319,8 @@ static void walk_on(struct walk *walk, uint32_t count)
         walk->ended = step.ended;
         if (step.by_rbp)
             walk->frames[walk->end - 1].flags |= FRAME_USES_RBP;
+        if (step.ended && place.pc == 0)
+            walk->frames[walk->end - 1].flags |= FRAME_LAST;
         if (!step.more || count-- == 0)
             break;
         put(walk->pcs, walk->frames, walk->end++, &place);
@@ -359,6 +367,15 @@ static uint64_t look_back(struct walk *walk, uint32_t known)
     return hash;
 }
 
+/* From FROM on, whose rbp is right: the walk ends earlier than it did, and rbp may come to matter at its end. */
+static void reread_rbp(struct walk *walk, uint32_t from)
+{
+    for (uint32_t at = from + 1; at < walk->end; at++) {
+        struct frame *frame = &walk->frames[at];
+        frame->rbp = frame->rbp_below ? word_at(frame->rsp - frame->rbp_below * 8) : walk->frames[at - 1].rbp;
+    }
+}
+
 bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit, struct traceback *traceback)
 {
     struct walk *walk = walk_of(lane, limit);
@@ -371,12 +388,14 @@ bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit
     uint32_t met;
     uint32_t count = walk_new(walk, place, limit, &met, &ended);
     uint32_t kept = walk->end - met;
-    bool known = kept != 0 && walk->ended && count + kept <= limit;
+    /* The walk still ends where it did: what its frames know of those further out holds. */
+    bool known = kept != 0 && (count + kept == limit || (walk->ended && count + kept < limit));
     if (kept == 0)
         walk->ended = ended;
     if (count + kept > limit) {
         walk->end = met + limit - count;
         walk->ended = false;
+        reread_rbp(walk, met);
     }
     bool was_cut_at_limit = kept != 0 && !walk->ended && count + kept < limit;
     place_new(walk, count, met, limit);
@@ -393,6 +412,12 @@ void capture_forget_range(uintptr_t start, uintptr_t end)
 {
     rule_cache_forget(start, end);
     state_add(forgotten, 1);
+}
+
+void capture_forget_gone(void)
+{
+    if (rule_cache_forget_gone())
+        state_add(forgotten, 1);
 }
 
 void capture_quiesce(void)

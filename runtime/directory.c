@@ -98,5 +98,5 @@ void directory_reset_locks(void)
     for (unsigned i = 0; i < LEVEL_CELLS; i++)
         for (unsigned j = 0; root[i] && j < LEVEL_CELLS; j++)
             reset_leaf(root[i]->leaves[j]);
-    atomic_store(&grow_lock.word, 0);
+    lock_reset(&grow_lock);
 }

@@ -54,5 +54,5 @@ bool domains_name(uint32_t domain, const char *name)
 
 void domains_reset_lock(void)
 {
-    atomic_store(&domains_lock.word, 0);
+    lock_reset(&domains_lock);
 }

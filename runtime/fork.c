@@ -1,5 +1,13 @@
 /* fork.c: the forking thread lets every change under way come to its end and holds off new ones, so that the
-   child finds whole tables. It holds no lock itself meanwhile: other libraries' fork handlers may allocate. */
+   child finds whole tables. It holds no lock itself meanwhile: other libraries' fork handlers may allocate.
+
+   Handlers run in the order of their registration, those before the fork the other way round. Ours are registered
+   with the first allocation of the process, so that other libraries' are done before ours hold off anybody: a
+   thread that waits for us may hold what such a handler waits for. Where one was registered earlier still, the
+   wait is bounded; the child of a fork that was overtaken so does not trace.
+
+   A signal handler may fork in a thread that is inside the library: its own claim and its own locks are no reason
+   to wait, they go on with it in the child. */
 
 #include "fork.h"
 
@@ -32,13 +40,14 @@ static void prepare(void)
 
 static void resume(void)
 {
-    __atomic_fetch_and(&tm_state.mode, ~(uint32_t)TM_MODE_FORKING, __ATOMIC_SEQ_CST);
+    __atomic_fetch_and(&tm_state.mode, ~(uint32_t)(TM_MODE_FORKING | TM_MODE_OVERTAKEN), __ATOMIC_SEQ_CST);
     state_is_forking = false;
     lock_release(&fork_lock);
 }
 
 static void resume_in_child(void)
 {
+    bool is_whole = !(state_load(tm_state.mode) & TM_MODE_OVERTAKEN);
     lane_reset_claims();
     skiplist_reset_locks();
     site_reset_lock();
@@ -47,13 +56,18 @@ static void resume_in_child(void)
     modules_reset_lock();
     domains_reset_lock();
     snapshot_reset_lock();
+    lock_reset(&state_control_lock);
     resume();
-    /* Another thread of the parent was in tm_stop: that is ours to finish. */
-    if (!state_is_tracing())
-        trace_clear();
+    if (!is_whole)
+        state_publish(tm_state.mode, TM_MODE_ABANDONED);
+    else if (!state_is_tracing() && state_load(tm_state.head))
+        trace_clear(); /* another thread of the parent was in tm_stop: that is ours to finish */
 }
 
 bool fork_init(void)
 {
-    return pthread_atfork(prepare, resume, resume_in_child) == 0;
+    static bool done;
+    if (!done)
+        done = pthread_atfork(prepare, resume, resume_in_child) == 0;
+    return done;
 }

@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-/* Once. False for want of memory. */
+/* Registers the handlers, once; as early as possible. False for want of memory. */
 bool fork_init(void);
 
 #endif

@@ -6,6 +6,7 @@
    free between themselves is not the program's, and nothing is counted twice. */
 
 #define _GNU_SOURCE
+#include "fork.h"
 #include "modules.h"
 #include "record.h"
 #include "state.h"
@@ -36,7 +37,8 @@ static size_t early_used;
 
 static void *early_take(size_t alignment, size_t size)
 {
-    size_t start = (early_used + 16 + alignment - 1) & ~(alignment - 1);
+    uintptr_t base = (uintptr_t)early_heap;
+    size_t start = ((base + early_used + 16 + alignment - 1) & ~(uintptr_t)(alignment - 1)) - base;
     if (size > sizeof early_heap || start > sizeof early_heap - size) {
         errno = ENOMEM;
         return NULL;
@@ -165,6 +167,7 @@ static bool resolve(void)
         real.realloc = mindful_realloc;
         real.free = mindful_free;
     }
+    fork_init();
     errno = error;
     resolving = false;
     return true;
@@ -288,7 +291,7 @@ HOOK int dlclose(void *handle)
     static int (*real_dlclose)(void *handle);
     if (!state_load(real_dlclose))
         state_publish(real_dlclose, (int (*)(void *))dlsym(RTLD_NEXT, "dlclose"));
-    if (!state_is_tracing())
+    if (!state_load(tm_state.head)) /* never started: nothing was learned of any module */
         return real_dlclose(handle);
     int error = errno;
     modules_before_unload();

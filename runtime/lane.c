@@ -12,8 +12,10 @@
 static uint32_t lanes_given;
 static _Thread_local struct tm_lane *own_lane __attribute__((tls_model("initial-exec")));
 
-#define SHARED_LANES 8
-#define OWN_LANES (TM_LANES - SHARED_LANES)
+/* The last lane is the forking thread's: all shared ones may be held by threads that wait for it. */
+#define FORK_LANE (TM_LANES - 1)
+#define SHARED_LANES 7
+#define OWN_LANES (FORK_LANE - SHARED_LANES)
 
 static bool is_shared(const struct tm_lane *lane)
 {
@@ -23,6 +25,8 @@ static bool is_shared(const struct tm_lane *lane)
 static struct tm_lane *assign_lane(void)
 {
     uint32_t number = __atomic_fetch_add(&lanes_given, 1, __ATOMIC_RELAXED);
+    if (number >= 2 * TM_LANES)
+        state_publish(lanes_given, TM_LANES); /* it must not come round to 0 */
     own_lane = &tm_state.lanes[number < OWN_LANES ? number : OWN_LANES + number % SHARED_LANES];
     return own_lane;
 }
@@ -37,7 +41,7 @@ static bool try_claim(struct tm_lane *lane)
 static struct tm_lane *claim_shared(struct tm_lane *lane)
 {
     for (unsigned turn = 0; !try_claim(lane); turn++) {
-        lane = lane + 1 < tm_state.lanes + TM_LANES ? lane + 1 : tm_state.lanes + OWN_LANES;
+        lane = lane + 1 < tm_state.lanes + FORK_LANE ? lane + 1 : tm_state.lanes + OWN_LANES;
         lock_pause(turn);
     }
     return lane;
@@ -48,7 +52,9 @@ struct tm_lane *lane_claim(void)
     struct tm_lane *lane = own_lane;
     if (state_unlikely(!lane))
         lane = assign_lane();
-    if (state_unlikely(is_shared(lane)))
+    if (state_unlikely(state_is_forking))
+        lane = &tm_state.lanes[FORK_LANE];
+    if (state_unlikely(is_shared(lane)) && !state_is_forking)
         lane = claim_shared(lane);
     else
         state_publish(lane->claimed, TM_CLAIM_TAKEN);
@@ -73,7 +79,8 @@ static void raise_peak(int64_t bytes)
 static unsigned lanes_in_use(void)
 {
     uint32_t given = state_peek(lanes_given);
-    return given < OWN_LANES ? given : TM_LANES;
+    return given < OWN_LANES && !tm_state.lanes[FORK_LANE].claimed && !tm_state.lanes[FORK_LANE].change ? given
+                                                                                                        : TM_LANES;
 }
 
 static int64_t sum_of_changes(void)
@@ -140,12 +147,14 @@ void lane_reset_peak(void)
 void lane_quiesce(void)
 {
     const unsigned enough = 40000;
-    for (int i = 0; i < TM_LANES; i++)
-        for (unsigned turn = 0; turn < enough; turn++) {
-            if (__atomic_load_n(&tm_state.lanes[i].claimed, __ATOMIC_SEQ_CST) != TM_CLAIM_TAKEN)
+    for (int i = 0; i < TM_LANES; i++) {
+        const uint32_t *claimed = &tm_state.lanes[i].claimed;
+        for (unsigned turn = 0; claimed != state_claim && turn < enough; turn++) {
+            if (__atomic_load_n(claimed, __ATOMIC_SEQ_CST) != TM_CLAIM_TAKEN)
                 break;
             lock_pause(turn);
         }
+    }
 }
 
 void lane_reset_claims(void)

@@ -182,7 +182,9 @@ struct tm_lane {
 enum tm_mode {
     TM_MODE_OFF = 0,
     TM_MODE_TRACING = 1,
-    TM_MODE_FORKING = 2, /* set with TRACING or alone: a fork is under way, changes wait */
+    TM_MODE_FORKING = 2,   /* set with TRACING or alone: a fork is under way, changes wait */
+    TM_MODE_OVERTAKEN = 4, /* with FORKING: a change waited long enough and goes on */
+    TM_MODE_ABANDONED = 8, /* alone: in the child of such a fork, where the tables may hold half a change */
 };
 
 /* The runtime's to write, a debugger's to read. */

@@ -37,3 +37,9 @@ void lock_pause(unsigned turn)
     syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &moment, NULL);
     errno = error;
 }
+
+void lock_await(struct lock *lock)
+{
+    for (unsigned turn = 0; atomic_load(&lock->word) != 0 && turn < 2000; turn++)
+        lock_pause(turn);
+}

@@ -19,6 +19,15 @@ void lock_wake(struct lock *lock);
 /* One step of waiting for something that another thread does soon; TURN counts the steps from 0. Keeps errno. */
 void lock_pause(unsigned turn);
 
+/* Returns once the lock is free, or after some tenths of a second: the caller itself may hold it. */
+void lock_await(struct lock *lock);
+
+/* In a forked child: nobody holds it. */
+static inline void lock_reset(struct lock *lock)
+{
+    atomic_store(&lock->word, 0);
+}
+
 static inline void lock_acquire(struct lock *lock)
 {
     uint32_t free = 0;

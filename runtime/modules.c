@@ -133,6 +133,17 @@ static void measure(const struct dl_phdr_info *info, uint64_t *start, uint64_t *
     }
 }
 
+static bool is_mapped(const struct dl_phdr_info *info, const ElfW(Phdr) * part)
+{
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+        if (segment->p_type == PT_LOAD && segment->p_vaddr <= part->p_vaddr &&
+            part->p_vaddr + part->p_filesz <= segment->p_vaddr + segment->p_memsz)
+            return true;
+    }
+    return false;
+}
+
 static void describe(const struct dl_phdr_info *info, struct tm_module *module)
 {
     memset(module, 0, sizeof *module);
@@ -140,7 +151,8 @@ static void describe(const struct dl_phdr_info *info, struct tm_module *module)
     module->bias = info->dlpi_addr;
     set_path(module, info->dlpi_name);
     for (int i = 0; i < info->dlpi_phnum; i++)
-        if (info->dlpi_phdr[i].p_type == PT_NOTE && module->build_id_length == 0)
+        if (info->dlpi_phdr[i].p_type == PT_NOTE && module->build_id_length == 0 &&
+            is_mapped(info, &info->dlpi_phdr[i]))
             read_build_id(module, (const char *)info->dlpi_addr + info->dlpi_phdr[i].p_vaddr,
                           info->dlpi_phdr[i].p_filesz);
 }
@@ -284,6 +296,8 @@ void modules_after_unload(void)
         capture_forget_range((uintptr_t)gone.start, (uintptr_t)gone.end);
         site_retire_range((uintptr_t)gone.start, (uintptr_t)gone.end);
     }
+    /* What the loader's list for us does not have: modules of other namespaces, and those that libc unloads itself. */
+    capture_forget_gone();
 }
 
 struct visitor {
@@ -315,5 +329,5 @@ void modules_visit(void (*visit)(void *argument, const struct tm_module *module,
 
 void modules_reset_lock(void)
 {
-    atomic_store(&modules_lock.word, 0);
+    lock_reset(&modules_lock);
 }

@@ -1,9 +1,11 @@
 /* rule_cache.c: packs rules, and fills the cache when a key is new. */
 
+#define _GNU_SOURCE
 #include "rule_cache.h"
 
 #include "arena.h"
 
+#include <dlfcn.h>
 #include <stddef.h>
 
 #define FIRST_RULES 4096
@@ -95,13 +97,29 @@ void rule_cache_forget(uintptr_t start, uintptr_t end)
     lock_release(&grow_lock);
 }
 
+bool rule_cache_forget_gone(void)
+{
+    struct dl_find_object object;
+    bool found = false;
+    state_acquire(&grow_lock);
+    for (uint64_t i = 0; rule_cache && i <= rule_cache->mask; i++) {
+        struct rule *rule = &rule_cache->rules[i];
+        uintptr_t pc = (uintptr_t)(rule->key & ~RULE_EXACT);
+        if (rule->packed != UNWIND_NONE && _dl_find_object((void *)(pc - 1), &object) != 0) {
+            state_publish(rule->packed, UNWIND_NONE);
+            found = true;
+        }
+    }
+    lock_release(&grow_lock);
+    return found;
+}
+
 void rule_cache_quiesce(void)
 {
-    lock_acquire(&grow_lock);
-    lock_release(&grow_lock);
+    lock_await(&grow_lock);
 }
 
 void rule_cache_reset_lock(void)
 {
-    atomic_store(&grow_lock.word, 0);
+    lock_reset(&grow_lock);
 }

@@ -69,6 +69,9 @@ static inline struct unwind_rule rule_unpack(uint32_t packed)
 /* Forgets the rules of code in [START, END). */
 void rule_cache_forget(uintptr_t start, uintptr_t end);
 
+/* Forgets the rules of code that is in no module now. True if there were any. */
+bool rule_cache_forget_gone(void);
+
 /* Around fork, as in arena.h. */
 void rule_cache_quiesce(void);
 void rule_cache_reset_lock(void);

@@ -216,8 +216,10 @@ const struct tm_site *site_next(struct site_cursor *cursor)
     }
     if (cursor->left == 0)
         return NULL;
-    /* A segment ends with its slab's used bytes; the next site opens the next one. */
+    /* A segment ends with its slab's used bytes, or is full to its last unit; the next site opens the next one. */
     for (;;) {
+        if ((cursor->number & (UNITS_PER_SEGMENT - 1)) == 0)
+            cursor->number += TM_SLAB_HEADER / TM_SITE_UNIT;
         struct tm_slab *slab = (struct tm_slab *)state_load(segments[cursor->number >> TM_SEGMENT_SHIFT].sites);
         uint64_t used = TM_SLAB_HEADER + state_load(slab->used);
         if ((uint64_t)(cursor->number & (UNITS_PER_SEGMENT - 1)) * TM_SITE_UNIT < used)
@@ -243,11 +245,10 @@ void site_retire_range(uintptr_t start, uintptr_t end)
 
 void site_quiesce(void)
 {
-    lock_acquire(&site_lock);
-    lock_release(&site_lock);
+    lock_await(&site_lock);
 }
 
 void site_reset_lock(void)
 {
-    atomic_store(&site_lock.word, 0);
+    lock_reset(&site_lock);
 }

@@ -293,12 +293,11 @@ void skiplist_clear(void (*dropped)(void *argument, uint64_t entry), void *argum
 
 void skiplist_quiesce(void)
 {
-    lock_acquire(&order_lock);
-    lock_release(&order_lock);
+    lock_await(&order_lock);
 }
 
 void skiplist_reset_locks(void)
 {
     directory_reset_locks();
-    atomic_store(&order_lock.word, 0);
+    lock_reset(&order_lock);
 }

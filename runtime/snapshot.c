@@ -16,6 +16,7 @@
 #include "tracemalloc.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <time.h>
@@ -300,7 +301,7 @@ static int take(const char *filename)
 
 void snapshot_reset_lock(void)
 {
-    atomic_store(&snapshot_lock.word, 0);
+    lock_reset(&snapshot_lock);
 }
 
 TM_API int tm_take_snapshot(const char *filename)
@@ -309,10 +310,12 @@ TM_API int tm_take_snapshot(const char *filename)
     if (state_is_tracing()) {
         bool was_busy = record_is_busy;
         record_is_busy = true;
-        int kept = errno;
+        int kept = errno, cancel_state;
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
         lock_acquire(&snapshot_lock);
         error = take(filename);
         lock_release(&snapshot_lock);
+        pthread_setcancelstate(cancel_state, &cancel_state);
         errno = kept;
         record_is_busy = was_busy;
     }

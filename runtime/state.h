@@ -36,10 +36,16 @@ extern _Thread_local uint32_t *state_claim __attribute__((tls_model("initial-exe
    against the forking thread needs sequential consistency: it sets the mode, then looks at the locks. */
 static inline bool state_may_change(void)
 {
-    return state_likely(!(__atomic_load_n(&tm_state.mode, __ATOMIC_SEQ_CST) & TM_MODE_FORKING)) || state_is_forking;
+    uint32_t mode = __atomic_load_n(&tm_state.mode, __ATOMIC_SEQ_CST);
+    return state_likely(!(mode & TM_MODE_FORKING)) || mode & TM_MODE_OVERTAKEN || state_is_forking;
 }
 
+/* Waits for the fork to end, but not for ever: the forking thread may itself wait, in another library's fork handler,
+   for a mutex that the caller's program holds. Then the fork is overtaken. */
 void state_wait_for_fork(void);
+
+/* Starts and stops, one at a time. */
+extern struct lock state_control_lock;
 
 /* Acquires an outermost lock; waits while another thread forks. */
 void state_acquire(struct lock *lock);

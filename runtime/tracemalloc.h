@@ -24,7 +24,8 @@ extern "C" {
 
 /* Starts tracing: every block allocated from now on is recorded with a traceback of up to NFRAME frames,
    1 to 65535. Blocks that exist already stay unknown. While tracing already, does nothing: the first limit
-   holds. Returns 0, or -1 with errno EINVAL (NFRAME is out of range) or ENOMEM.
+   holds. Returns 0, or -1 with errno EINVAL (NFRAME is out of range) or ENOMEM (also for good in a child of a fork
+   that another library's fork handler held up for so long that allocations had to go on).
    A program that is started with TRACEMALLOC=NFRAME in its environment traces from its start. */
 TM_API int tm_start(int nframe);
 

@@ -43,6 +43,7 @@ class ElfFile:
         self.path = path
         self.architecture = ""  # as GDB names its family; empty if it is not known
         self.problem = ""       # why the file is not used; empty if it is
+        self.build_id = b""     # the file's own; empty if it has none or is not used
         self._image: _Image | None = None
         self._functions: list[_Function] | None = None  # by address
         self._starts: list[int] = []
@@ -57,9 +58,11 @@ class ElfFile:
 
     def _open(self, build_id: bytes) -> _Image | None:
         image = _Image(self.path)
-        if build_id and image.build_id() != build_id:
+        own = image.build_id()
+        if build_id and own != build_id:
             self.problem = "another build-id than the program's"
             return None
+        self.build_id = own
         self.architecture = _ARCHITECTURES.get(image.machine, "")
         return image
 

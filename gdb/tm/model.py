@@ -49,7 +49,8 @@ def format_size(size: float, sign: bool) -> str:
 _pair: Callable[[RawFrame], Pair] = itemgetter(slice(2))
 
 
-def _wide(raw: RawFrame) -> WideFrame:
+def wide(raw: RawFrame) -> WideFrame:
+    """The raw frame with all that a frame of ours has; None where it is not known."""
     return cast(WideFrame, raw) if len(raw) > 2 else (raw[0], raw[1], None, None, None)
 
 
@@ -57,9 +58,9 @@ def _has_line(raw: RawFrame) -> bool:
     return len(raw) == 2 or bool(raw[1])
 
 
-def _file(raw: RawFrame) -> str:
+def file_of(raw: RawFrame) -> str:
     """The file a raw frame counts for: its module where its filename only names a place in the module."""
-    filename, lineno, _, module, _ = _wide(raw)
+    filename, lineno, _, module, _ = wide(raw)
     if module and not lineno and filename.startswith(os.path.basename(module) + "("):
         return module
     return filename
@@ -84,15 +85,15 @@ class Frame:
 
     @property
     def function(self) -> str | None:
-        return _wide(self._frame)[2]
+        return wide(self._frame)[2]
 
     @property
     def module(self) -> str | None:
-        return _wide(self._frame)[3]
+        return wide(self._frame)[3]
 
     @property
     def pc(self) -> int | None:
-        return _wide(self._frame)[4]
+        return wide(self._frame)[4]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Frame):
@@ -608,7 +609,7 @@ class Filter(BaseFilter):
     def _matches(self, raw: RawFrame) -> bool:
         if self.lineno is not None and raw[1] != self.lineno:
             return False
-        filename, file = raw[0], _file(raw)
+        filename, file = raw[0], file_of(raw)
         return bool(self._match(_normalized(filename)) or file is not filename and self._match(_normalized(file)))
 
     def _match_frame(self, filename: str, lineno: int) -> bool:
@@ -643,18 +644,18 @@ class DomainFilter(BaseFilter):
 
 
 def _by_filename(raw: RawFrame) -> RawFrame:
-    return _file(raw), 0
+    return file_of(raw), 0
 
 
 def _by_function(raw: RawFrame) -> RawFrame:
     if raw is UNKNOWN:
         return raw
-    _, _, function, module, _ = _wide(raw)
-    return f"{function or '??'} ({_file(raw)})", 0, function, module, None
+    _, _, function, module, _ = wide(raw)
+    return f"{function or '??'} ({file_of(raw)})", 0, function, module, None
 
 
 def _by_module(raw: RawFrame) -> RawFrame:
-    module = _wide(raw)[3]
+    module = wide(raw)[3]
     return module or UNKNOWN[0], 0, None, module, None
 
 
@@ -869,7 +870,7 @@ def _wrapper_test(patterns: Iterable[str]) -> Callable[[RawFrame], bool]:
         return known[name]
 
     def is_wrapper(raw: RawFrame) -> bool:
-        filename, _, function, module, _ = _wide(raw)
+        filename, _, function, module, _ = wide(raw)
         return matches(function) or matches(filename) or matches(module)
 
     return is_wrapper

@@ -14,6 +14,7 @@ import gdb
 
 from . import domains
 from .blocks import BlockTable
+from .builds import build_ids
 from .layout import SIZE_BITS, SIZE_MASK, Site
 from .memory import LayoutError, Unreadable
 from .model import Snapshot, format_size
@@ -116,9 +117,10 @@ class Reader:
         index_of = {number: index for index, number in enumerate(numbers)}
         sites = [counted.sites[number] for number in numbers]
         self._note_missing(counted)
+        limit = self._traceback_limit(counted)
         snapshot = Snapshot.from_columns(
             SiteTable(self.symbolizer, sites).lazy_sites(), array("Q", map(index_of.__getitem__, counted.numbers)),
-            counted.sizes, counted.counts, self._traceback_limit(counted), info=self._info(sites), notes=self.notes,
+            counted.sizes, counted.counts, limit, info=self._info(sites, limit), notes=self.notes,
             addresses=self._addresses(counted) if with_addresses else None)
         return Survey(snapshot, sites, numbers)
 
@@ -156,8 +158,10 @@ class Reader:
             self.tables.note(f"{format_size(shown, False)} of the {format_size(self.state.current, False)} that are "
                              "traced were found")
 
-    def _info(self, sites: Sequence[Site]) -> dict[str, Any]:
-        facts: dict[str, Any] = {"program": self.process.program, "pid": self.process.pid, "source": self.process.kind}
+    def _info(self, sites: Sequence[Site], limit: int) -> dict[str, Any]:
+        facts: dict[str, Any] = {
+            "program": self.process.program, "pid": self.process.pid, "source": self.process.kind, "limit": limit,
+            "build_ids": build_ids(self.process, self.symbolizer.module_of, self.tables.modules())}
         used = {site.domain for site in sites}
         names = {domain: name for domain, name in self.tables.domain_names().items() if domain in used}
         if names:

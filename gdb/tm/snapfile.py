@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import stat
 import struct
 import sys
@@ -17,12 +16,14 @@ from binascii import crc32
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import accumulate, islice
-from typing import Any, BinaryIO, NoReturn, Union, cast, overload
+from typing import Any, BinaryIO, NoReturn, cast, overload
 
 from .columns import reaches
 from .layout import Module
 from .model import RawFrame, RawFrames, Rows, Site, Snapshot
+from .numbering import Numbers
 from .offline import Modules, RawSites, symbolised
+from .wholefile import NotReplaceable, Path, shown_path, write_whole
 
 MAGIC = b"\x89tmsnap\n"
 MAJOR = 1
@@ -49,7 +50,7 @@ _MAX_UNLOADED = 1 << 12
 _TYPECODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _AGAIN = "use another copy of the file or save a new snapshot"
 
-Path = Union[str, "os.PathLike[str]"]
+TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 
 class SnapshotError(ValueError):
@@ -61,28 +62,13 @@ def save(snapshot: Snapshot, path: Path) -> int:
 
     SnapshotError for a snapshot that the format cannot hold; OSError as by open.
     """
-    target = os.path.realpath(path)
-    mode = _replaceable_mode(target)
-    temporary = os.path.join(os.path.dirname(target), f".{secrets.token_hex(8)}.tmp")
     try:
-        with open(temporary, "xb") as file:
-            if mode is not None:
-                os.fchmod(file.fileno(), mode)
-            _write_sections(file, _sections(snapshot))
-            file.flush()
-            os.fsync(file.fileno())
-            size = file.tell()
-        os.rename(temporary, target)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from None  # not the temporary name
+        return write_whole(path, lambda file: _write_sections(file, _sections(snapshot)))
+    except NotReplaceable as error:
+        raise SnapshotError(str(error)) from None
     except (OverflowError, UnicodeEncodeError) as error:
-        raise SnapshotError(f"{_shown(path)}: the snapshot has what the format cannot hold ({error}); "
+        raise SnapshotError(f"{shown_path(path)}: the snapshot has what the format cannot hold ({error}); "
                             "save one with numbers from 0 to 2**64 - 1 and names that a file system allows") from None
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-    _sync_directory(os.path.dirname(target))
-    return size
 
 
 def load(path: Path) -> Snapshot:
@@ -94,42 +80,23 @@ def load(path: Path) -> Snapshot:
         with _open_regular(path) as file:
             return _Reader(file).snapshot()
     except _Damage as damage:
-        raise SnapshotError(f"{_shown(path)}: {damage}") from None
+        raise SnapshotError(f"{shown_path(path)}: {damage}") from None
 
 
 def time_text(seconds: float) -> str:
     """A moment, in seconds since 1970, as the facts of a snapshot have it. ValueError or OSError for one too far."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    return time.strftime(TIME_FORMAT, time.localtime(seconds))
 
 
-def _shown(path: Path) -> str:
-    name = os.fspath(path)
-    return name if name.isprintable() else ascii(name)
+def time_of(snapshot: Snapshot) -> time.struct_time | None:
+    """When a snapshot was taken, in local time; None if it does not tell."""
+    try:
+        return time.strptime(str(snapshot.info.get("time")), TIME_FORMAT)
+    except ValueError:
+        return None
 
 
 # ---- writing: the file ----
-
-def _replaceable_mode(target: str) -> int | None:
-    """The permissions of the file that is to be replaced; None where there is none. OSError where it must stay."""
-    try:
-        mode = os.stat(target).st_mode
-    except FileNotFoundError:
-        return None
-    if not stat.S_ISREG(mode):
-        raise SnapshotError(f"{_shown(target)}: is not a regular file; name a file that a snapshot may replace")
-    with open(target, "ab"):
-        return stat.S_IMODE(mode)
-
-
-def _sync_directory(directory: str) -> None:
-    # The file is whole already; not every file system can do this.
-    with suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
 
 def _write_sections(file: BinaryIO, sections: Iterable[tuple[bytes, bytes]]) -> None:
     header = _HEADER.pack(MAGIC, MAJOR, MINOR, 0)
@@ -185,15 +152,8 @@ def _chunked_tables(kind: bytes, *columns: Sequence[int]) -> Iterator[tuple[byte
         yield kind, _table(*(column[start:start + _CHUNK] for column in columns))
 
 
-class _Numbers(dict[Any, int]):
-    """Numbers from 0 for what is looked up, in the order of the first look."""
-
-    def __missing__(self, key: Any) -> int:
-        return self.setdefault(key, len(self))
-
-
 def _site_sections(rows: Rows, used: list[int]) -> Iterator[tuple[bytes, bytes]]:
-    frames = _Numbers()
+    frames: Numbers[RawFrame] = Numbers()
     domains, totals, depths, stack = array("Q"), array("Q"), array("Q"), array("Q")
     for index in used:
         site = rows.sites[index]
@@ -208,7 +168,7 @@ def _site_sections(rows: Rows, used: list[int]) -> Iterator[tuple[bytes, bytes]]
 
 
 def _frame_sections(frames: Iterable[RawFrame]) -> Iterator[tuple[bytes, bytes]]:
-    strings = _Numbers()
+    strings: Numbers[str] = Numbers()
     columns = names, lines, functions, modules, pcs, flags = [array("Q") for _ in range(6)]
     for raw in frames:
         filename, lineno, *rest = raw

@@ -100,9 +100,9 @@ class Symbolizer(Stacks):
 
     def _find_place(self, pc: int, was_interrupted: bool) -> Place:
         if self._has_code(pc, self._trampolines):
-            return signal_place(pc, self._module_of(pc))
+            return signal_place(pc, self.module_of(pc))
         looked_up = pc if was_interrupted else max(pc - 1, 0)
-        module = self._module_of(looked_up)
+        module = self.module_of(looked_up)
         lines = lines_at(looked_up)
         if not lines:
             return Place((self._bare_frame(pc, looked_up, module),), False)
@@ -116,7 +116,7 @@ class Symbolizer(Stacks):
         bias = self._bias_of(looked_up)
         return bare_frame(pc, module, None, None if bias is None else pc - bias)
 
-    def _module_of(self, pc: int) -> str | None:
+    def module_of(self, pc: int) -> str | None:
         """The file that is mapped at `pc`, which may be anything: as the program names it, else as the kernel does."""
         name: str | None = gdb.solib_name(pc)
         if name and os.path.isabs(name):

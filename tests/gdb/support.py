@@ -13,6 +13,7 @@ import re
 import resource
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 from pathlib import Path
@@ -22,6 +23,7 @@ SOURCE = Path(os.environ.get("TM_TOP_SRCDIR", Path(__file__).resolve().parents[2
 BUILD = Path(os.environ.get("TM_TOP_BUILDDIR", SOURCE)).resolve()
 CC = os.environ.get("CC", "cc").split()
 PROGRAMS = SOURCE / "tests" / "programs"
+sys.path.insert(0, str(SOURCE / "tests" / "support"))
 DOOR = SOURCE / "gdb" / "libtracemalloc-gdb.py"
 RUNTIME = BUILD / "runtime" / ".libs" / "libtracemalloc.so"
 STATIC_RUNTIME = BUILD / "runtime" / ".libs" / "libtracemalloc.a"

@@ -225,7 +225,7 @@ class SessionTest(GdbTest):
 
     def test_help_and_completion(self) -> None:
         commands = ["tm-info", "tm-stats", "tm-snapshot", "tm-compare", "tm-traceback", "tm-traces", "tm-filter",
-                    "tm-start", "tm-stop", "tm-clear", "tm-reset-peak"]
+                    "tm-export", "tm-start", "tm-stop", "tm-clear", "tm-reset-peak"]
         results = gdb([*(f"help {command}" for command in commands), "complete tm-stats f", "complete tm-stats -",
                        "complete tm-snapshot s", "complete tm-compare a.snap tr"])
         self.assertWorked(results)

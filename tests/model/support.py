@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(SOURCE, "gdb"))
+sys.path[:0] = [os.path.join(SOURCE, "gdb"), os.path.join(SOURCE, "tests", "support")]
 
 if TYPE_CHECKING:
     from tm import model, snapfile

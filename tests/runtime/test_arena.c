@@ -4,24 +4,20 @@
 #include "state.h"
 #include "tap_cunit.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 
-static int maps_left = -1; /* how many mmaps succeed from now on; -1: all */
+static int maps_left = -1; /* how many maps succeed from now on; -1: all */
 
-void *__real_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset);
-void *__wrap_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset);
+void *__real_kernel_map(size_t size);
+void *__wrap_kernel_map(size_t size);
 
-void *__wrap_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset)
+void *__wrap_kernel_map(size_t size)
 {
-    if (maps_left == 0) {
-        errno = ENOMEM;
-        return MAP_FAILED;
-    }
+    if (maps_left == 0)
+        return NULL;
     if (maps_left > 0)
         maps_left--;
-    return __real_mmap(address, size, protection, flags, fd, offset);
+    return __real_kernel_map(size);
 }
 
 static int is_zero(const char *memory, size_t size)

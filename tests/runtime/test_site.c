@@ -85,6 +85,21 @@ static void threads_agree_while_the_table_grows(void)
     CU_ASSERT_EQUAL(tm_state.site_count - before, SITES);
 }
 
+/* Sites of one unit fill segments to their last unit. */
+static void all_are_visited_in_order(void)
+{
+    for (uintptr_t i = 0; i < 40000; i++) {
+        void *frames[] = {(void *)(0x10000000 + i)};
+        intern(7, 0, false, 1, frames);
+    }
+    struct site_cursor cursor = {.number = 0};
+    uint64_t count = 0, wrong = 0;
+    for (const struct tm_site *site = site_next(&cursor); site; site = site_next(&cursor))
+        wrong += site->number != count++;
+    CU_ASSERT_EQUAL(wrong, 0);
+    CU_ASSERT_EQUAL(count, tm_state.site_count);
+}
+
 static void retired_sites_are_made_anew(void)
 {
     void *frames[] = {(void *)0x700100, (void *)0x900000};
@@ -107,6 +122,7 @@ int main(void)
         {"everything tells sites apart", everything_tells_sites_apart},
         {"the longest traceback fits", the_longest_traceback_fits},
         {"threads agree while the table grows", threads_agree_while_the_table_grows},
+        {"all are visited in order", all_are_visited_in_order},
         {"retired sites are made anew", retired_sites_are_made_anew},
         {NULL, NULL},
     };

@@ -5,28 +5,24 @@
 #include "state.h"
 #include "tap_cunit.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define SIZE_MASK ((UINT64_C(1) << TM_SIZE_BITS) - 1)
 
-static int maps_left = -1; /* how many mmaps succeed from now on; -1: all */
+static int maps_left = -1; /* how many maps succeed from now on; -1: all */
 
-void *__real_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset);
-void *__wrap_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset);
+void *__real_kernel_map(size_t size);
+void *__wrap_kernel_map(size_t size);
 
-void *__wrap_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset)
+void *__wrap_kernel_map(size_t size)
 {
-    if (maps_left == 0) {
-        errno = ENOMEM;
-        return MAP_FAILED;
-    }
+    if (maps_left == 0)
+        return NULL;
     if (maps_left > 0)
         maps_left--;
-    return __real_mmap(address, size, protection, flags, fd, offset);
+    return __real_kernel_map(size);
 }
 
 static uint64_t entry_of(uint32_t site, uint64_t size)
@@ -214,7 +210,7 @@ static void off_changes_nothing(void)
     CU_ASSERT_EQUAL(skiplist_get(9, 0x3000001), 0);
 }
 
-/* For growing N only N mmaps succeed: what is refused leaves no trace, what was put stays. */
+/* For growing N only N maps succeed: what is refused leaves no trace, what was put stays. */
 static void memory_runs_out(void)
 {
     for (int n = 0; n < 6; n++) {

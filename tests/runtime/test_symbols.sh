@@ -9,7 +9,7 @@ map=$TM_TOP_SRCDIR/runtime/libtracemalloc.map
 allowed='__cxa_finalize __errno_location __gmon_start__ _ITM_deregisterTMCloneTable _ITM_registerTMCloneTable
 __register_atfork __stack_chk_fail __tls_get_addr
 _dl_find_object clock_gettime dl_iterate_phdr dlsym memchr memcmp memcpy memmove memset mmap secure_getenv strcmp strlen
-syscall write close fsync getpid open readlink getcwd strchr rename uname unlink
+syscall write close fsync getpid open readlink getcwd strchr rename pthread_setcancelstate uname unlink
 dlopen getcontext'
 
 number=0

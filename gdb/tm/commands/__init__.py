@@ -10,7 +10,7 @@ def register() -> None:
     global _is_registered
     if _is_registered:
         return
-    from . import compare, control, filter, info, settings, snapshot, stats, traceback, traces
-    for module in (settings, compare, control, filter, info, snapshot, stats, traceback, traces):
+    from . import compare, control, export, filter, info, settings, snapshot, stats, traceback, traces
+    for module in (settings, compare, control, export, filter, info, snapshot, stats, traceback, traces):
         module.register()
     _is_registered = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Iterable
 
 import gdb
@@ -59,8 +60,30 @@ def tracing_reader() -> Reader:
 
 def complete_word(text: str, word: str, candidates: Iterable[str]) -> list[str]:
     """What the last word of `text` may become. GDB asks for its tail `word`, which may begin within it."""
-    last = "" if not text or text[-1].isspace() else text.split()[-1]
+    last = _last_word(text)
     return [candidate[len(last) - len(word):] for candidate in candidates if candidate.startswith(last)]
+
+
+def complete_filename(text: str, word: str) -> list[str]:
+    """As complete_word, with the names of files. GDB's own completer would take all of `text` for one name."""
+    return complete_word(text, word, _filenames(_last_word(text)))
+
+
+def _last_word(text: str) -> str:
+    return "" if not text or text[-1].isspace() else text.split()[-1]
+
+
+def _filenames(start: str) -> list[str]:
+    """The paths that begin so; what lies in a directory if it is the only one."""
+    directory, slash, name = start.rpartition("/")
+    folder = os.path.expanduser(directory + slash) or "."
+    try:
+        names = sorted(one for one in os.listdir(folder) if one.startswith(name) and (name or one[0] != "."))
+    except OSError:
+        return []
+    paths = [directory + slash + one + ("/" if os.path.isdir(os.path.join(folder, one)) else "") for one in names]
+    # The blank that readline puts behind a single answer would end the path.
+    return (_filenames(paths[0]) or paths) if len(paths) == 1 and paths[0].endswith("/") else paths
 
 
 def _one_line(text: str) -> str:

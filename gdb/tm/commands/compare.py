@@ -10,13 +10,13 @@ import gdb
 
 from .. import domains
 from ..model import KEY_TYPES, Snapshot, StatisticDiff, format_size
+from ..snapfile import TIME_FORMAT, time_of
 from .arguments import Arguments, grouping, parse
 from .command import Command, complete_word, tracing_reader
 from .rows import GROUPS, notes, print_rows, sizes
 from .view import look, remarks
 
 _OPTIONS = ("-cumulative", "-limit")
-_TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 _USAGE = "tm-compare FILE [GROUPING] or tm-compare OLD NEW [GROUPING]"
 
 
@@ -61,20 +61,12 @@ class _Side:
     def __init__(self, name: str, snapshot: Snapshot) -> None:
         self.name = name
         self.snapshot = snapshot
-        self.time = _time_of(snapshot)
+        self.time = time_of(snapshot)
 
     @property
     def program(self) -> str:
         """Its path; empty if the snapshot does not tell."""
         return str(self.snapshot.info.get("program", ""))
-
-
-def _time_of(snapshot: Snapshot) -> time.struct_time | None:
-    """When the snapshot was taken, in local time; None if it does not tell."""
-    try:
-        return time.strptime(str(snapshot.info.get("time")), _TIME_FORMAT)
-    except ValueError:
-        return None
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -122,7 +114,7 @@ def _moments(old: _Side, new: _Side) -> str:
         return f"{old.name} -> {new.name}"
     seconds = round(time.mktime(new.time) - time.mktime(old.time))
     is_same_day = old.time[:3] == new.time[:3]
-    when = time.strftime("%H:%M:%S" if is_same_day else _TIME_FORMAT, old.time)
+    when = time.strftime("%H:%M:%S" if is_same_day else TIME_FORMAT, old.time)
     return f"{old.name} ({when}) -> {new.name}, {_span(abs(seconds))} {'later' if seconds >= 0 else 'earlier'}"
 
 

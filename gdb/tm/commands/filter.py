@@ -69,7 +69,7 @@ def filtered(snapshot: Snapshot) -> tuple[Snapshot, list[str]]:
 
 
 class FilterCommand(Command):
-    """Which blocks tm-stats, tm-compare and tm-traces show, by where they were allocated.
+    """Which blocks tm-stats, tm-compare, tm-traces and tm-export show, by where they were allocated.
 Usage: tm-filter include [PATTERN] [-lineno N] [-all-frames] [-domain D]
        tm-filter exclude [PATTERN] [-lineno N] [-all-frames] [-domain D]
        tm-filter list

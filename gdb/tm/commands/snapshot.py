@@ -8,7 +8,7 @@ import gdb
 
 from .. import snapfile
 from ..model import format_size
-from .command import Command, complete_word, tracing_reader
+from .command import Command, complete_filename, complete_word, tracing_reader
 from .rows import count, notes, sizes
 
 _USAGE = "tm-snapshot save FILE"
@@ -44,9 +44,9 @@ Example:
               f"from {count(len(snapshot.rows.sites), 'site')}; the file has {format_size(file_size, False)}")
         notes(snapshot.notes)
 
-    def complete(self, text: str, word: str) -> list[str] | int:
+    def complete(self, text: str, word: str) -> list[str]:
         if text.split()[:1] == ["save"] and text != "save":
-            return gdb.COMPLETE_FILENAME
+            return complete_filename(text, word)
         return complete_word(text, word, ("save",))
 
 
