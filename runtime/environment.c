@@ -1,6 +1,7 @@
-/* environment.c: TRACEMALLOC=NFRAME, read when the library is loaded. */
+/* environment.c: what happens when the library is loaded: TRACEMALLOC=NFRAME is read. */
 
 #define _GNU_SOURCE
+#include "fork.h"
 #include "tracemalloc.h"
 
 #include <errno.h>
@@ -37,9 +38,10 @@ static int parse(const char *value)
     return number;
 }
 
-__attribute__((constructor(101))) static void start_by_environment(void)
+__attribute__((constructor(101))) static void load(void)
 {
     int error = errno;
+    fork_init(); /* unless the first allocation came before */
     const char *value = secure_getenv("TRACEMALLOC");
     int nframe = value ? parse(value) : 0;
     if (nframe < 0)

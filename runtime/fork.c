@@ -2,9 +2,10 @@
    child finds whole tables. It holds no lock itself meanwhile: other libraries' fork handlers may allocate.
 
    Handlers run in the order of their registration, those before the fork the other way round. Ours are registered
-   with the first allocation of the process, so that other libraries' are done before ours hold off anybody: a
-   thread that waits for us may hold what such a handler waits for. Where one was registered earlier still, the
-   wait is bounded; the child of a fork that was overtaken so does not trace.
+   with the first allocation of the process or when the library is loaded, whichever is earlier, so that other
+   libraries' are done before ours hold off anybody: a thread that waits for us may hold what such a handler waits for.
+   Where one was registered earlier still, the wait is bounded; the child of a fork that was overtaken so does not
+   trace.
 
    A signal handler may fork in a thread that is inside the library: its own claim and its own locks are no reason
    to wait, they go on with it in the child. */

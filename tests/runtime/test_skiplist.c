@@ -210,6 +210,25 @@ static void off_changes_nothing(void)
     CU_ASSERT_EQUAL(skiplist_get(9, 0x3000001), 0);
 }
 
+static void *fork_for_ever(void *unused)
+{
+    uint64_t old;
+    skiplist_put(0, 0x9000000, entry_of(1, 1), &old);
+    return unused;
+}
+
+/* The forking thread waits for what this one holds: a change waits some time for it, not for ever. */
+static void a_fork_that_does_not_end_is_overtaken(void)
+{
+    pthread_t thread;
+    tm_state.mode = TM_MODE_TRACING | TM_MODE_FORKING;
+    pthread_create(&thread, NULL, fork_for_ever, NULL);
+    pthread_join(thread, NULL);
+    CU_ASSERT_EQUAL(tm_state.mode, TM_MODE_TRACING | TM_MODE_FORKING | TM_MODE_OVERTAKEN);
+    tm_state.mode = TM_MODE_TRACING;
+    CU_ASSERT_EQUAL(skiplist_take(0, 0x9000000), entry_of(1, 1));
+}
+
 /* For growing N only N maps succeed: what is refused leaves no trace, what was put stays. */
 static void memory_runs_out(void)
 {
@@ -240,6 +259,7 @@ int main(void)
         {"empty nodes are swept", empty_nodes_are_swept},
         {"threads keep it whole", threads_keep_it_whole},
         {"off changes nothing", off_changes_nothing},
+        {"a fork that does not end is overtaken", a_fork_that_does_not_end_is_overtaken},
         {"memory runs out", memory_runs_out},
         {NULL, NULL},
     };
