@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unittest
 
 from support import (GdbTest, PROGRAMS, at_checkpoint, compile_file, gdb, line_of, new_directory, preload, program,
@@ -29,6 +30,17 @@ class FramesTest(GdbTest):
         stats = gdb([*preload(), *at_checkpoint(), "tm-stats filename"], linked)[-1].output
         self.assertEqual(rows(stats), ["b/util.c:0: size=20 B, count=1, average=20 B",
                                        "a/util.c:0: size=10 B, count=1, average=10 B"])
+
+    def test_a_source_that_changed_after_the_build_is_named(self) -> None:
+        directory = new_directory()
+        source = directory / "known.c"
+        source.write_text((PROGRAMS / "known.c").read_text())
+        built = compile_file(source, directory / "known", f"-I{PROGRAMS}")
+        commands = [*preload(), *at_checkpoint(), "tm-stats", "tm-stats traceback"]
+        self.assertNotIn("was changed after", "".join(result.output for result in gdb(commands, built)))
+        os.utime(source, (built.stat().st_mtime + 10,) * 2)
+        for result in gdb(commands, built)[-2:]:
+            self.assertIn("Note: known.c was changed after known was built", result.output)
 
     def test_frames_of_an_unloaded_module(self) -> None:
         for strip in ((), ("-s",)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import os.path
 import re
@@ -56,6 +57,21 @@ def print_rows(rows: Sequence[Row], key_type: str, domain_names: Mapping[int, st
         place = _domain(frame, domain_names) if key_type == "domain" else names.place(frame)
         print(f"{number:{width}}  {place}: {figures}")
         _print_source(frame, width + 6)
+    notes(newer_sources(frame for row in rows for frame in row.traceback))
+
+
+def newer_sources(frames: Iterable[Frame]) -> list[str]:
+    """What to say of source files that were changed after their module was built: GDB's lines are the module's."""
+    newer: dict[str, str] = {}
+    for frame in frames:
+        if not frame.lineno or not frame.module:
+            continue
+        path = source_file(frame.filename)
+        with contextlib.suppress(OSError):
+            if os.path.getmtime(path) > os.path.getmtime(frame.module):
+                newer[os.path.basename(path)] = os.path.basename(frame.module)
+    return [f"{source} was changed after {module} was built: its lines may not be those that were compiled"
+            for source, module in newer.items()]
 
 
 def _domain(frame: Frame, names: Mapping[int, str]) -> str:

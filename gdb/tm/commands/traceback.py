@@ -10,7 +10,7 @@ from .. import domains
 from ..model import Traceback
 from ..skiplist import Block
 from .command import Command, tracing_reader
-from .rows import ShortNames, notes, print_traceback
+from .rows import ShortNames, newer_sources, notes, print_traceback
 
 
 class BlockTraceback(Command):
@@ -45,6 +45,7 @@ Example:
             frames, depth = reader.traceback_of(block)
             traceback = Traceback(frames, depth)
             print_traceback(traceback, ShortNames(frame.filename for frame in traceback))
+            notes(newer_sources(traceback))
             if not frames:
                 print("(no frame of its traceback is known)")
             elif depth is None:
