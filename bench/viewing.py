@@ -31,7 +31,7 @@ class Viewing:
     """Makes a core and a heaptrack file of each size once, and times the views of them in rounds."""
 
     def __init__(self, library: Path, scratch: Path, limits: Limits) -> None:
-        self.library, self.scratch, self.limits = library, scratch, limits
+        self.runtime, self.scratch, self.limits = library, scratch, limits
         self.hoard = str(scratch / "plain" / "hoard")
         self.problems: list[str] = []
 
@@ -62,7 +62,7 @@ class Viewing:
     @contextlib.contextmanager
     def _kept(self, blocks: int) -> Iterator[str]:
         """The process that holds the blocks, for as long as it is looked at."""
-        environment = os.environ | {"LD_PRELOAD": str(self.library), "TRACEMALLOC": str(FRAMES)}
+        environment = os.environ | {"LD_PRELOAD": str(self.runtime), "TRACEMALLOC": str(FRAMES)}
         with subprocess.Popen([self.hoard, str(blocks), "1", str(_STAYS)], env=environment,
                               stdout=subprocess.PIPE) as process:
             try:
