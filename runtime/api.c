@@ -6,7 +6,6 @@
 #include "domains.h"
 #include "fork.h"
 #include "lane.h"
-#include "modules.h"
 #include "record.h"
 #include "skiplist.h"
 #include "state.h"
@@ -59,7 +58,7 @@ TM_API int tm_start(int nframe)
     bool was_busy = record_is_busy;
     record_is_busy = true;
     if (state_load(tm_state.head))
-        modules_after_unload();
+        capture_forget_gone();
     lock_acquire(&state_control_lock);
     int status = start((uint32_t)nframe);
     lock_release(&state_control_lock);

@@ -33,6 +33,11 @@ static void prepare(void)
     state_is_forking = true;
     __atomic_fetch_or(&tm_state.mode, TM_MODE_FORKING, __ATOMIC_SEQ_CST);
     lane_quiesce();
+    /* Inside the library already, in a signal handler: a lock that is held may be the thread's own, and what others
+       hold they hold under a claim. */
+    if (state_claim)
+        return;
+    modules_quiesce();
     skiplist_quiesce();
     site_quiesce();
     capture_quiesce();

@@ -31,6 +31,7 @@ static struct list unloaded;    /* published through tm_state; by modules_lock *
 static uint64_t pass;           /* by modules_lock */
 static uint64_t seen_additions; /* the loader's count at the last look; by modules_lock */
 static uint64_t seen_removals;
+static uint32_t threads_asking; /* atomic */
 
 static struct tm_module *append(struct list *list, uint32_t most)
 {
@@ -195,10 +196,23 @@ static int see_if_new(struct dl_phdr_info *info, size_t size, void *first)
     return nothing_new;
 }
 
+/* All of ours that asks the loader for its list: its lock would be held for good in a child forked meanwhile. */
+static void ask_loader(int (*see_one)(struct dl_phdr_info *info, size_t size, void *argument), void *argument)
+{
+    __atomic_fetch_add(&threads_asking, 1, __ATOMIC_SEQ_CST);
+    while (!state_may_change()) {
+        __atomic_fetch_sub(&threads_asking, 1, __ATOMIC_SEQ_CST);
+        state_wait_for_fork();
+        __atomic_fetch_add(&threads_asking, 1, __ATOMIC_SEQ_CST);
+    }
+    dl_iterate_phdr(see_one, argument);
+    __atomic_fetch_sub(&threads_asking, 1, __ATOMIC_SEQ_CST);
+}
+
 void modules_before_unload(void)
 {
     bool first = true;
-    dl_iterate_phdr(see_if_new, &first);
+    ask_loader(see_if_new, &first);
 }
 
 struct look {
@@ -291,7 +305,7 @@ void modules_after_unload(void)
 {
     struct look look = {.first = true};
     struct tm_module gone;
-    dl_iterate_phdr(see_what_is_left, &look);
+    ask_loader(see_what_is_left, &look);
     while (look.anything_gone && take_gone(look.pass, &gone)) {
         capture_forget_range((uintptr_t)gone.start, (uintptr_t)gone.end);
         site_retire_range((uintptr_t)gone.start, (uintptr_t)gone.end);
@@ -319,7 +333,7 @@ static int visit_loaded(struct dl_phdr_info *info, size_t size, void *argument)
 void modules_visit(void (*visit)(void *argument, const struct tm_module *module, uint64_t unload), void *argument)
 {
     struct visitor visitor = {visit, argument};
-    dl_iterate_phdr(visit_loaded, &visitor);
+    ask_loader(visit_loaded, &visitor);
     uint32_t count = state_load(tm_state.module_count);
     for (uint32_t i = 0; i < count; i++) {
         const struct tm_module *module = &state_load(tm_state.modules)[i];
@@ -327,7 +341,15 @@ void modules_visit(void (*visit)(void *argument, const struct tm_module *module,
     }
 }
 
+/* A thread that waits for the loader may wait for the forking thread: not for ever. */
+void modules_quiesce(void)
+{
+    for (unsigned turn = 0; turn < 2000 && __atomic_load_n(&threads_asking, __ATOMIC_SEQ_CST); turn++)
+        lock_pause(turn);
+}
+
 void modules_reset_lock(void)
 {
+    threads_asking = 0;
     lock_reset(&modules_lock);
 }

@@ -15,7 +15,9 @@ void modules_after_unload(void);
 struct tm_module;
 void modules_visit(void (*visit)(void *argument, const struct tm_module *module, uint64_t unload), void *argument);
 
-/* In a forked child. */
+/* With the mode at FORKING: returns once no thread of ours is in the loader, or after some tenths of a second.
+   `_reset_lock` is the child's. */
+void modules_quiesce(void);
 void modules_reset_lock(void);
 
 #endif

@@ -130,7 +130,7 @@ static void forks_beside_a_mutex_in_a_fork_handler(void)
 static void forks_with_more_threads_than_lanes(void)
 {
     handlers_allocate = 1;
-    CU_ASSERT_EQUAL(fork_amid(90, allocate_freely, 10), 0);
+    CU_ASSERT_EQUAL(fork_amid(90, allocate_freely, 3), 0);
     handlers_allocate = 0;
 }
 
