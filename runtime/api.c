@@ -77,8 +77,10 @@ TM_API void tm_stop(void)
 
 TM_API void tm_clear_traces(void)
 {
-    if (state_load(tm_state.head))
+    if (state_load(tm_state.head)) {
         trace_clear();
+        state_publish(tm_state.started, now());
+    }
 }
 
 TM_API void tm_reset_peak(void)

@@ -203,8 +203,8 @@ struct tm_state {
     uint32_t unloads; /* how many modules were unloaded so far, those not kept in the table included */
     uint64_t site_count;
     uint64_t node_count;
-    uint64_t unloads_lost;                 /* modules that the table had no room for */
-    uint64_t started;                      /* CLOCK_REALTIME of the last tm_start, nanoseconds; 0: never */
+    uint64_t unloads_lost; /* modules that the table had no room for */
+    uint64_t started;      /* CLOCK_REALTIME of the last tm_start or tm_clear_traces, nanoseconds; 0: never */
     TM_ADDRESS(struct tm_domain, domains); /* names, oldest first */
     uint64_t domain_count;
     uint64_t resets; /* how often the peak was counted anew */

@@ -151,6 +151,8 @@ static void write_info(struct work *with)
     add_number(&text, state_peek(tm_state.frame_limit));
     add(&text, ", \"time\": ");
     add_number(&text, (uint64_t)now.tv_sec);
+    add(&text, ", \"since\": ");
+    add_number(&text, state_peek(tm_state.started));
     if (uname(&host) == 0) {
         add(&text, ", \"host\": ");
         add_string(&text, host.nodename);

@@ -24,8 +24,9 @@ __all__ = ["BaseFilter", "DomainFilter", "Filter", "Frame", "LayoutError", "Snap
 
 def _need_gdb() -> None:
     try:
-        import gdb  # noqa: F401
-    except ImportError:
+        import gdb
+        gdb.selected_inferior  # a folder of that name is no GDB
+    except (ImportError, AttributeError):
         raise RuntimeError("this needs the program that GDB debugs: call it in GDB's Python, after "
                            "`source libtracemalloc-gdb.py`") from None
 

@@ -162,6 +162,8 @@ class Reader:
         facts: dict[str, Any] = {
             "program": self.process.program, "pid": self.process.pid, "source": self.process.kind, "limit": limit,
             "build_ids": build_ids(self.process, self.symbolizer.module_of, self.tables.modules())}
+        if isinstance(self.tables, Runtime):
+            facts["since"] = self.tables.state.started
         used = {site.domain for site in sites}
         names = {domain: name for domain, name in self.tables.domain_names().items() if domain in used}
         if names:

@@ -212,7 +212,8 @@ def minimal_symbol(pc: int) -> tuple[str | None, int]:
         text = str(gdb.execute(f"info symbol {pc:#x}", to_string=True))
     except gdb.error:
         return None, 0
-    match = re.match(r"(.+?)(?: \+ (\d+))? in section ", text)
+    # With `set trace-commands on` GDB puts the command itself before its answer.
+    match = re.search(r"^(?!\++info symbol)(.+?)(?: \+ (\d+))? in section ", text, re.MULTILINE)
     if match is None:
         return None, 0
     return without_parameters(match[1]).partition("@")[0], int(match[2] or 0)

@@ -51,6 +51,14 @@ class StartAndStopTest(GdbTest):
         self.assertIn("is 0 B now\n", reset.output)
         self.assertEqual(facts(after_reset.output)["Peak"], "0 B")
 
+    def test_a_comparison_across_a_clear_says_so(self) -> None:
+        for forget in (["tm-clear"], ["tm-stop", "tm-start"]):
+            with self.subTest(forget=forget):
+                commands = ["tm-snapshot save a.snap", "tm-compare a.snap", *forget, "tm-compare a.snap"]
+                results = bystander("continue", "finish", *commands, before=preload())
+                self.assertNotIn("started anew", results[-len(forget) - 2].output)
+                self.assertIn("Note: tracing was started anew or cleared between a.snap and ", results[-1].output)
+
     def test_reset_peak_keeps_the_blocks(self) -> None:
         results = gdb([*preload(), *at_checkpoint(), "tm-reset-peak", "tm-info"], program("known"))
         info = facts(results[-1].output)

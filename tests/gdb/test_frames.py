@@ -42,6 +42,13 @@ class FramesTest(GdbTest):
         for result in gdb(commands, built)[-2:]:
             self.assertIn("Note: known.c was changed after known was built", result.output)
 
+    def test_names_are_known_while_gdb_echoes_commands(self) -> None:
+        known = program("known", "-g0")
+        commands = [*preload(), *at_checkpoint(), "tm-stats function", "set trace-commands on", "tm-stats function"]
+        plain, _, echoed = gdb(commands, known)[-3:]
+        self.assertGreater(len(rows(plain.output)), 1)
+        self.assertEqual(rows(plain.output), rows(echoed.output))
+
     def test_frames_of_an_unloaded_module(self) -> None:
         for strip in ((), ("-s",)):
             with self.subTest(strip=strip):

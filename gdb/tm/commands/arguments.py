@@ -42,7 +42,8 @@ class Arguments:
         if word in ("0", "unlimited"):
             return None
         if not (word.isascii() and word.isdigit()):
-            raise gdb.GdbError(f"-limit {word}: give how many rows to print, as in -limit 20, or unlimited")
+            raise gdb.GdbError(f"-limit {word}: give how many rows to print, as in -limit 20; 0 or unlimited prints "
+                               "all")
         return int(word)
 
     @property

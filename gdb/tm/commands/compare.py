@@ -90,6 +90,7 @@ def _now() -> _Side:
 
 
 def _print_comparison(old: _Side, new: _Side, key_type: str, arguments: Arguments) -> None:
+    limit = arguments.limit
     views = [look(side.snapshot, key_type, arguments.is_cumulative) for side in (old, new)]
     was, now = (view.snapshot for view in views)
     diffs = now.compare_to(was, key_type, arguments.is_cumulative)
@@ -97,9 +98,10 @@ def _print_comparison(old: _Side, new: _Side, key_type: str, arguments: Argument
     how = ", counted at every frame of their tracebacks" if arguments.is_cumulative else ""
     print(f"{_moments(old, new)}: {len(changed):,} of {len(diffs):,} {GROUPS[key_type]} changed{how}{remarks(views)}")
     notes(_programs(old, new))
+    notes(_started_anew(old, new))
     for side, view in zip((old, new), views):
         notes(f"{side.name}: {note}" for note in view.notes)
-    shown = changed[:arguments.limit]
+    shown = changed[:limit]
     print_rows(shown, key_type, {**domains.names_in(was.info), **domains.names_in(now.info)})
     if len(shown) < len(changed):
         print(_left_out(changed[len(shown):], arguments.is_cumulative))
@@ -134,6 +136,14 @@ def _programs(old: _Side, new: _Side) -> Iterator[str]:
     """A warning where the two are not of one program."""
     if old.program and new.program and old.program != new.program:
         yield f"these are two programs: {old.name} is of {old.program}, {new.name} of {new.program}"
+
+
+def _started_anew(old: _Side, new: _Side) -> Iterator[str]:
+    """A warning where blocks of the older side are missing from the newer because the tracer forgot them."""
+    was, now = ((side.snapshot.info.get("pid"), side.snapshot.info.get("since")) for side in (old, new))
+    if was[0] == now[0] and was[1] and now[1] and was[1] != now[1]:
+        yield (f"tracing was started anew or cleared between {old.name} and {new.name}: blocks from before are not "
+               "known any more, as if they had been freed")
 
 
 def _left_out(diffs: Sequence[StatisticDiff], is_cumulative: bool) -> str:

@@ -51,6 +51,7 @@ Example:
 
 
 def _print_stats(source: str, snapshot: Snapshot, key_type: str, arguments: Arguments) -> None:
+    limit = arguments.limit
     view = look(snapshot, key_type, arguments.is_cumulative)
     statistics = view.snapshot.statistics(key_type, arguments.is_cumulative)
     size, blocks = sizes(view.snapshot)
@@ -61,7 +62,7 @@ def _print_stats(source: str, snapshot: Snapshot, key_type: str, arguments: Argu
     notes(view.notes)
     if key_type == "lineno" and not arguments.is_cumulative:
         notes(_advice(statistics, size, snapshot))
-    shown = statistics[:arguments.limit]
+    shown = statistics[:limit]
     print_rows(shown, key_type, domains.names_in(snapshot.info))
     if len(shown) < len(statistics):
         print(left_out(statistics[len(shown):], arguments.is_cumulative))
