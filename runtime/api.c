@@ -5,6 +5,7 @@
 
 #include "domains.h"
 #include "fork.h"
+#include "kernel.h"
 #include "lane.h"
 #include "record.h"
 #include "skiplist.h"
@@ -12,7 +13,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <time.h>
 
 #define FRAMES_MAX 65535
 
@@ -27,13 +27,6 @@ static bool prepare(void)
     return prepared;
 }
 
-static uint64_t now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_REALTIME, &time);
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
-
 static int start(uint32_t nframe)
 {
     if (state_is_tracing())
@@ -43,7 +36,7 @@ static int start(uint32_t nframe)
         return -1;
     }
     tm_state.frame_limit = nframe;
-    tm_state.started = now();
+    tm_state.started = kernel_now();
     lane_reset_peak();
     __atomic_fetch_or(&tm_state.mode, TM_MODE_TRACING, __ATOMIC_SEQ_CST);
     return 0;
@@ -79,7 +72,7 @@ TM_API void tm_clear_traces(void)
 {
     if (state_load(tm_state.head)) {
         trace_clear();
-        state_publish(tm_state.started, now());
+        state_publish(tm_state.started, kernel_now());
     }
 }
 

@@ -1,4 +1,4 @@
-/* kernel.c: mmap as a system call. */
+/* kernel.c: mmap as a system call, and the clock. */
 
 #define _GNU_SOURCE
 #include "kernel.h"
@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 /* 32-bit processors have the call that counts the offset in pages. */
@@ -21,4 +22,11 @@ void *kernel_map(size_t size)
     long memory = syscall(MMAP, NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     errno = error;
     return memory == -1 ? NULL : (void *)memory;
+}
+
+uint64_t kernel_now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_REALTIME, &time);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }

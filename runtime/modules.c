@@ -7,13 +7,13 @@
 
 #include "arena.h"
 #include "capture.h"
+#include "kernel.h"
 #include "site.h"
 #include "state.h"
 
 #include <link.h>
 #include <stddef.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define UNLOADED_MAX 4096
@@ -255,19 +255,12 @@ static struct tm_module *find_renewable(const struct tm_module *module)
     return NULL;
 }
 
-static uint64_t now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_REALTIME, &time);
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
-
 static void enter(const struct tm_module *gone)
 {
     struct tm_module *entry = find_renewable(gone);
     if (entry) {
         state_publish(entry->unload, tm_state.unloads);
-        state_publish(entry->when, now());
+        state_publish(entry->when, kernel_now());
         return;
     }
     entry = append(&unloaded, UNLOADED_MAX);
@@ -276,7 +269,7 @@ static void enter(const struct tm_module *gone)
         return;
     }
     *entry = *gone;
-    entry->when = now();
+    entry->when = kernel_now();
     entry->unload = tm_state.unloads;
     unloaded.count++;
     state_publish(tm_state.modules, unloaded.modules);

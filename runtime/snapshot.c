@@ -7,6 +7,7 @@
 #include "snapshot.h"
 
 #include "arena.h"
+#include "kernel.h"
 #include "modules.h"
 #include "record.h"
 #include "site.h"
@@ -19,7 +20,6 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/utsname.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BATCH 4096
@@ -139,8 +139,6 @@ static void write_info(struct work *with)
 {
     struct text text = {.at = with->text, .most = sizeof with->text};
     struct utsname host;
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
     add(&text, "{\"traceback_limit\": ");
     add_number(&text, state_peek(tm_state.frame_limit));
     add(&text, ", \"info\": {\"program\": ");
@@ -150,7 +148,7 @@ static void write_info(struct work *with)
     add(&text, ", \"limit\": ");
     add_number(&text, state_peek(tm_state.frame_limit));
     add(&text, ", \"time\": ");
-    add_number(&text, (uint64_t)now.tv_sec);
+    add_number(&text, kernel_now() / 1000000000u);
     add(&text, ", \"since\": ");
     add_number(&text, state_peek(tm_state.started));
     if (uname(&host) == 0) {

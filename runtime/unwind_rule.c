@@ -79,33 +79,34 @@ static uint64_t take_bytes(struct cursor *cursor, size_t size)
     return value;
 }
 
-static uint64_t take_uleb(struct cursor *cursor)
+/* The bits of a LEB128 number and how many there are; LAST receives its last byte. */
+static uint64_t take_leb(struct cursor *cursor, unsigned *bits, uint8_t *last)
 {
     uint64_t value = 0;
-    unsigned shift = 0;
-    uint8_t byte;
+    *bits = 0;
     do {
-        byte = (uint8_t)take_bytes(cursor, 1);
-        if (shift < 64)
-            value |= (uint64_t)(byte & 0x7f) << shift;
-        shift += 7;
-    } while (byte & 0x80);
+        *last = (uint8_t)take_bytes(cursor, 1);
+        if (*bits < 64)
+            value |= (uint64_t)(*last & 0x7f) << *bits;
+        *bits += 7;
+    } while (*last & 0x80);
     return value;
+}
+
+static uint64_t take_uleb(struct cursor *cursor)
+{
+    unsigned bits;
+    uint8_t last;
+    return take_leb(cursor, &bits, &last);
 }
 
 static int64_t take_sleb(struct cursor *cursor)
 {
-    uint64_t value = 0;
-    unsigned shift = 0;
-    uint8_t byte;
-    do {
-        byte = (uint8_t)take_bytes(cursor, 1);
-        if (shift < 64)
-            value |= (uint64_t)(byte & 0x7f) << shift;
-        shift += 7;
-    } while (byte & 0x80);
-    if (shift < 64 && byte & 0x40)
-        value |= ~UINT64_C(0) << shift;
+    unsigned bits;
+    uint8_t last;
+    uint64_t value = take_leb(cursor, &bits, &last);
+    if (bits < 64 && last & 0x40)
+        value |= ~UINT64_C(0) << bits;
     return (int64_t)value;
 }
 
