@@ -56,16 +56,18 @@ struct tm_lane *lane_claim(void)
         lane = &tm_state.lanes[FORK_LANE];
     if (state_unlikely(is_shared(lane)) && !state_is_forking)
         lane = claim_shared(lane);
-    else
-        state_publish(lane->claimed, TM_CLAIM_TAKEN);
+    /* The thread's own claim is known as such before it is seen: a signal handler may fork in between. */
     state_claim = &lane->claimed;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    state_publish(lane->claimed, TM_CLAIM_TAKEN);
     return lane;
 }
 
 void lane_release(struct tm_lane *lane)
 {
-    state_claim = NULL;
     state_publish(lane->claimed, TM_CLAIM_FREE);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    state_claim = NULL;
 }
 
 static void raise_peak(int64_t bytes)

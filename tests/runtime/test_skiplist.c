@@ -237,7 +237,7 @@ static void memory_runs_out(void)
         uint64_t put_count = 0, old;
         enum skiplist_result result = SKIPLIST_DONE;
         maps_left = n;
-        for (uintptr_t i = 0; result == SKIPLIST_DONE; i++) {
+        for (uintptr_t i = 0; result == SKIPLIST_DONE && i < 1000000; i++) {
             result = skiplist_put(0, base + i * 1616, entry_of(1, i), &old);
             put_count += result == SKIPLIST_DONE;
         }
