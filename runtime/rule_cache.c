@@ -10,20 +10,29 @@
 
 #define FIRST_RULES 4096
 
-/* The packed form: kind in 3 bits, rbp_saved in 1, cfa_offset in 15 and rbp_offset in 13, both in units of 8. */
-#define CFA_UNITS_MAX ((1 << 14) - 1)
-#define RBP_UNITS_MAX ((1 << 12) - 1)
-
-struct rule_cache *rule_cache; /* replaced by grow_lock */
+static struct rule_cache empty = {.rules = {{.key = 0}}};
+struct rule_cache *rule_cache = &empty; /* replaced by grow_lock */
 static struct lock grow_lock;
 
-static uint32_t pack(const struct unwind_rule *rule)
+static bool fits(int64_t value, int64_t low, int64_t high, int64_t unit)
 {
-    int64_t cfa = rule->cfa_offset / 8, rbp = rule->rbp_offset / 8;
-    if (rule->cfa_offset % 8 || rule->rbp_offset % 8 || cfa > CFA_UNITS_MAX || cfa < -CFA_UNITS_MAX ||
-        rbp > RBP_UNITS_MAX || rbp < -RBP_UNITS_MAX)
+    return value % unit == 0 && value >= low && value <= high;
+}
+
+static uint64_t pack(const struct unwind_rule *rule)
+{
+    bool by_register = rule->kind == UNWIND_RSP || rule->kind == UNWIND_RBP;
+    bool leads_up = rule->kind != UNWIND_RSP || rule->cfa_offset > 0;
+    int64_t rbp_offset = rule->rbp_offset + (by_register ? 8 : 0);
+    int64_t lowest = by_register ? -rule->cfa_offset + 8 : INT16_MIN * 8;
+    int64_t highest = by_register ? -8 : INT16_MAX * 8;
+    if (!fits(rule->cfa_offset, INT32_MIN, INT32_MAX, 8) || !leads_up)
         return RULE_SLOW;
-    return (uint32_t)rule->kind | (uint32_t)rule->rbp_saved << 3 | ((uint32_t)cfa & 0x7fff) << 4 | (uint32_t)rbp << 19;
+    if (rule->rbp_saved &&
+        (!fits(rbp_offset, lowest, highest, 8) || !fits(rbp_offset, INT16_MIN * 8, INT16_MAX * 8, 8)))
+        return RULE_SLOW;
+    uint64_t words = rule->rbp_saved ? (uint16_t)(rbp_offset / 8) : 0;
+    return (uint64_t)rule->cfa_offset << 32 | words << 16 | (rule->rbp_saved ? RULE_RBP_SAVED : 0) | rule->kind;
 }
 
 struct unwind_rule rule_cache_decode(uint64_t key)
@@ -43,25 +52,24 @@ static struct rule *look_up(struct rule_cache *in, uint64_t key)
 
 static bool grow(void)
 {
-    uint64_t rules = rule_cache ? (rule_cache->mask + 1) * 2 : FIRST_RULES;
+    uint64_t rules = rule_cache->mask ? (rule_cache->mask + 1) * 2 : FIRST_RULES;
     struct rule_cache *larger = arena_take(TM_SLAB_OTHER, sizeof(struct rule_cache) + rules * sizeof(struct rule));
     if (!larger)
         return false;
     larger->mask = rules - 1;
-    for (uint64_t i = 0; rule_cache && i <= rule_cache->mask; i++)
+    for (uint64_t i = 0; i <= rule_cache->mask; i++)
         if (rule_cache->rules[i].key)
             *look_up(larger, rule_cache->rules[i].key) = rule_cache->rules[i];
-    larger->used = rule_cache ? rule_cache->used : 0;
+    larger->used = rule_cache->used;
     state_publish(rule_cache, larger);
     return true;
 }
 
 /* A quarter full at the most, so that few keys lie elsewhere than their hash points; fuller for want of memory. */
-static void keep(uint64_t key, uint32_t packed)
+static void keep(uint64_t key, uint64_t packed)
 {
     state_acquire(&grow_lock);
-    if ((rule_cache && rule_cache->used * 4 <= rule_cache->mask) || grow() ||
-        (rule_cache && rule_cache->used < rule_cache->mask)) {
+    if ((rule_cache->used + 1) * 4 <= rule_cache->mask || grow() || rule_cache->used < rule_cache->mask) {
         struct rule *rule = look_up(rule_cache, key);
         state_publish(rule->packed, packed);
         if (rule->key == 0) {
@@ -72,14 +80,13 @@ static void keep(uint64_t key, uint32_t packed)
     lock_release(&grow_lock);
 }
 
-uint32_t rule_cache_find(uint64_t key)
+uint64_t rule_cache_find(uint64_t key)
 {
-    struct rule_cache *in = state_load(rule_cache);
-    const struct rule *at = in ? look_up(in, key) : NULL;
-    if (at && state_load(at->key) == key && state_peek(at->packed) != UNWIND_NONE)
+    const struct rule *at = look_up(state_load(rule_cache), key);
+    if (state_load(at->key) == key && state_peek(at->packed) != UNWIND_NONE)
         return state_peek(at->packed);
     struct unwind_rule rule = rule_cache_decode(key);
-    uint32_t packed = pack(&rule);
+    uint64_t packed = pack(&rule);
     /* What is unknown may become known: code without a module today, a module's tomorrow. */
     if (rule.kind != UNWIND_CUT)
         keep(key, packed);
@@ -89,7 +96,7 @@ uint32_t rule_cache_find(uint64_t key)
 void rule_cache_forget(uintptr_t start, uintptr_t end)
 {
     state_acquire(&grow_lock);
-    for (uint64_t i = 0; rule_cache && i <= rule_cache->mask; i++) {
+    for (uint64_t i = 0; i <= rule_cache->mask; i++) {
         uintptr_t pc = (uintptr_t)(rule_cache->rules[i].key & ~RULE_EXACT);
         if (pc - 1 >= start && pc - 1 < end)
             state_publish(rule_cache->rules[i].packed, UNWIND_NONE);
@@ -102,7 +109,7 @@ bool rule_cache_forget_gone(void)
     struct dl_find_object object;
     bool found = false;
     state_acquire(&grow_lock);
-    for (uint64_t i = 0; rule_cache && i <= rule_cache->mask; i++) {
+    for (uint64_t i = 0; i <= rule_cache->mask; i++) {
         struct rule *rule = &rule_cache->rules[i];
         uintptr_t pc = (uintptr_t)(rule->key & ~RULE_EXACT);
         if (rule->packed != UNWIND_NONE && _dl_find_object((void *)(pc - 1), &object) != 0) {

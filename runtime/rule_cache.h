@@ -1,4 +1,4 @@
-/* rule_cache.h: unwind rules by program counter, packed into four bytes, found without a lock. */
+/* rule_cache.h: unwind rules by program counter, packed into eight bytes, found without a lock. */
 
 #ifndef TM_RULE_CACHE_H
 #define TM_RULE_CACHE_H
@@ -11,13 +11,29 @@
 /* In a key: the frame stopped at the program counter, it did not call from there. */
 #define RULE_EXACT (UINT64_C(1) << 63)
 
-/* The packed form of a rule that does not fit: decode it anew. */
+/* A packed rule. From the low end: kind in 3 bits, whether rbp was saved in 1; from bit 16 on, where: so many words
+   from the return address (from rbp with UNWIND_DRAP), signed, 0 where it was not saved; from bit 32 on cfa_offset in
+   bytes, signed. A packed UNWIND_RSP or UNWIND_RBP leads upward, and has saved rbp between rsp and the return
+   address: nobody needs to check that again. */
+#define RULE_KIND 7u
+#define RULE_RBP_SAVED 8u
+
+/* The kind of a packed rule that does not fit: decode it anew. */
 #define RULE_SLOW 7u
+
+static inline int64_t rule_cfa_offset(uint64_t packed)
+{
+    return (int64_t)packed >> 32;
+}
+
+static inline int64_t rule_rbp_offset(uint64_t packed)
+{
+    return (int64_t)(int16_t)(packed >> 16) * 8;
+}
 
 struct rule {
     uint64_t key;    /* published last; 0: free */
-    uint32_t packed; /* one store, so that forgetting needs no lock on the reader's side */
-    uint32_t reserved;
+    uint64_t packed; /* one store, so that forgetting needs no lock on the reader's side */
 };
 
 /* Open addressing. Rules are never moved or overwritten by another program counter's, so a reader takes no lock.
@@ -28,43 +44,30 @@ struct rule_cache {
     struct rule rules[];
 };
 
-extern struct rule_cache *rule_cache; /* published */
+extern struct rule_cache *rule_cache; /* published; never NULL */
 
 static inline uint64_t rule_cache_start(const struct rule_cache *in, uint64_t key)
 {
-    return key * UINT64_C(0x9e3779b97f4a7c15) >> 32 & in->mask;
+    return (key ^ key >> 15) & in->mask;
 }
 
 /* The packed rule of KEY, found by probing or decoded, and kept if it is new. */
-uint32_t rule_cache_find(uint64_t key);
+uint64_t rule_cache_find(uint64_t key);
 
-/* The same; most keys lie where their hash points. */
-static inline uint32_t rule_cache_get(uint64_t key)
+/* The same, looking first where the key's hash points. IN: the cache, or what it was a moment ago. */
+static inline uint64_t rule_cache_get(const struct rule_cache *in, uint64_t key)
 {
-    const struct rule_cache *in = state_load(rule_cache);
-    if (state_likely(in != NULL)) {
-        const struct rule *rule = &in->rules[rule_cache_start(in, key)];
-        if (state_likely(state_load(rule->key) == key)) {
-            uint32_t packed = state_peek(rule->packed);
-            if (state_likely(packed != UNWIND_NONE))
-                return packed;
-        }
+    const struct rule *rule = &in->rules[rule_cache_start(in, key)];
+    if (state_likely(state_load(rule->key) == key)) {
+        uint64_t packed = state_peek(rule->packed);
+        if (state_likely(packed != UNWIND_NONE))
+            return packed;
     }
     return rule_cache_find(key);
 }
 
 /* The rule of KEY, straight from the unwind data. */
 struct unwind_rule rule_cache_decode(uint64_t key);
-
-static inline struct unwind_rule rule_unpack(uint32_t packed)
-{
-    return (struct unwind_rule){
-        .kind = packed & 7,
-        .rbp_saved = packed >> 3 & 1,
-        .cfa_offset = (int64_t)((int32_t)(packed << 13) >> 17) * 8,
-        .rbp_offset = (int64_t)((int32_t)packed >> 19) * 8,
-    };
-}
 
 /* Forgets the rules of code in [START, END). */
 void rule_cache_forget(uintptr_t start, uintptr_t end);

@@ -29,6 +29,7 @@ static struct table *table;    /* published; replaced by site_lock */
 static uint32_t segment_count; /* by site_lock */
 static uint32_t unit_used;     /* of the last segment, its header included; by site_lock */
 static uint64_t cells_used;    /* by site_lock */
+bool site_any_high;
 
 static uint64_t mix(uint64_t hash, uint64_t value)
 {
@@ -70,13 +71,19 @@ static uint32_t flags_of(const struct traceback *traceback)
     return traceback->cut ? TM_SITE_CUT : 0;
 }
 
+/* The innermost frames were only just stored, word by word: a wide load would wait for them. */
 static bool has_frames(const struct tm_site *site, const struct traceback *traceback)
 {
-#if UINTPTR_MAX == UINT64_MAX
-    return memcmp(site->frames, traceback->frames, traceback->nframe * sizeof(void *)) == 0;
-#else
-    for (uint32_t i = 0; i < traceback->nframe; i++)
+    uint32_t inner = traceback->nframe - traceback->outer_count;
+    for (uint32_t i = 0; i < inner; i++)
         if (site->frames[i] != (uintptr_t)traceback->frames[i])
+            return false;
+#if UINTPTR_MAX == UINT64_MAX
+    return traceback->outer_count == 0 ||
+           memcmp(site->frames + inner, traceback->outer, traceback->outer_count * sizeof(void *)) == 0;
+#else
+    for (uint32_t i = inner; i < traceback->nframe; i++)
+        if (site->frames[i] != (uintptr_t)traceback->outer[i - inner])
             return false;
     return true;
 #endif
@@ -176,7 +183,9 @@ static uint32_t make(uint64_t hash, uint32_t domain, uint32_t size_high, const s
     site->unloads = state_load(tm_state.unloads);
     site->number = (uint32_t)tm_state.site_count;
     for (uint32_t i = 0; i < traceback->nframe; i++)
-        site->frames[i] = (uintptr_t)traceback->frames[i];
+        site->frames[i] = (uintptr_t)traceback_frame(traceback, i);
+    if (size_high)
+        state_publish(site_any_high, true);
     table_put(table, hash, number);
     cells_used++;
     state_publish(tm_state.site_count, tm_state.site_count + 1);

@@ -10,13 +10,22 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* A traceback as the program has it in hand: return addresses, most recent call first. */
+/* A traceback as the program has it in hand: return addresses, most recent call first. The last `outer_count` of
+   its frames lie at `outer`, the others at `frames`. */
 struct traceback {
     uint32_t nframe;
-    bool cut; /* the walk ended before the outermost frame */
+    uint32_t outer_count;
     void **frames;
+    void **outer;
     uint64_t hash; /* of the frames: any function of them that the stack walk prefers, always the same one */
+    bool cut;      /* the walk ended before the outermost frame */
 };
+
+static inline void *traceback_frame(const struct traceback *traceback, uint32_t at)
+{
+    uint32_t inner = traceback->nframe - traceback->outer_count;
+    return at < inner ? traceback->frames[at] : traceback->outer[at - inner];
+}
 
 /* A hash of frames for a stack walk that has no cheaper one. */
 uint64_t site_hash_frames(void *const *frames, uint32_t nframe);
@@ -24,6 +33,9 @@ uint64_t site_hash_frames(void *const *frames, uint32_t nframe);
 /* The number of the site, made if it is new. SIZE_HIGH: the bits of the block's size above TM_SIZE_BITS.
    0 when there is no memory for it or no number left. */
 uint32_t site_intern(uint32_t domain, uint32_t size_high, const struct traceback *traceback);
+
+/* Whether any site has a size_high: without one, nobody needs to look at a site for it. Atomic, rises once. */
+extern bool site_any_high;
 
 /* The site of a number that site_intern gave. */
 const struct tm_site *site_get(uint32_t number);

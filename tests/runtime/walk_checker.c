@@ -48,12 +48,20 @@ static uint32_t walk_by_libunwind(void **frames, const void *first, bool *ended)
     return n;
 }
 
+static bool has_frames(const struct traceback *traceback, void *const *frames)
+{
+    for (uint32_t i = 0; i < traceback->nframe; i++)
+        if (traceback_frame(traceback, i) != frames[i])
+            return false;
+    return true;
+}
+
 static void show(const struct traceback *ours, void **theirs, uint32_t n)
 {
     char line[100];
     for (uint32_t i = 0; i < ours->nframe || i < n; i++) {
-        int length =
-            snprintf(line, sizeof line, "%p %p\n", i < ours->nframe ? ours->frames[i] : NULL, i < n ? theirs[i] : NULL);
+        int length = snprintf(line, sizeof line, "%p %p\n", i < ours->nframe ? traceback_frame(ours, i) : NULL,
+                              i < n ? theirs[i] : NULL);
         if (write(STDERR_FILENO, line, (size_t)length) < 0)
             return;
     }
@@ -71,7 +79,7 @@ static void compare(const struct traceback *ours, const void *first)
     bool same = is_shorter ? ours->nframe <= most : ours->nframe == most && ours->cut == (n > LIMIT);
     __atomic_add_fetch(&walks, 1, __ATOMIC_RELAXED);
     __atomic_add_fetch(&shorter, is_shorter && ours->nframe < most, __ATOMIC_RELAXED);
-    if (same && memcmp(ours->frames, theirs, ours->nframe * sizeof(void *)) == 0)
+    if (same && has_frames(ours, theirs))
         return;
     if (__atomic_add_fetch(&differences, 1, __ATOMIC_RELAXED) == 1)
         show(ours, theirs, n);
