@@ -42,7 +42,7 @@ static struct tm_slab *map_slab(enum tm_slab_kind kind, size_t size, uint64_t nu
 
 static size_t slab_room(const struct tm_slab *slab)
 {
-    return slab ? slab->size - TM_SLAB_HEADER - slab->used : 0;
+    return slab ? slab->size - TM_SLAB_HEADER - ARENA_SLACK - slab->used : 0;
 }
 
 static struct tm_slab *slab_with_room(enum tm_slab_kind kind, size_t size)
@@ -53,7 +53,7 @@ static struct tm_slab *slab_with_room(enum tm_slab_kind kind, size_t size)
     size_t next = slab ? slab->size * 2 : FIRST_SLAB;
     if (next > LARGEST_SLAB)
         next = LARGEST_SLAB;
-    size_t needed = (size + TM_SLAB_HEADER + PAGE - 1) & ~(PAGE - 1);
+    size_t needed = (size + TM_SLAB_HEADER + ARENA_SLACK + PAGE - 1) & ~(PAGE - 1);
     struct tm_slab *larger = map_slab(kind, needed > next ? needed : next, 0);
     if (!larger && needed < next)
         larger = map_slab(kind, needed, 0);

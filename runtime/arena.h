@@ -1,7 +1,7 @@
 /* arena.h: the only memory the runtime ever takes: slabs of anonymous pages, one kind of content each.
 
    Thread safe, keeps errno. Nothing goes back to the kernel; what is given back serves later takes of its kind and
-   size. */
+   size. Behind every piece ARENA_SLACK bytes can be read. */
 
 #ifndef TM_ARENA_H
 #define TM_ARENA_H
@@ -17,6 +17,7 @@ void *arena_take(enum tm_slab_kind kind, size_t size);
 /* Takes back what arena_take gave, with the same KIND and SIZE, 16 to ARENA_GIVE_MAX bytes.
    Of kind NODE and ENTRY every entry in it must be zero, so that readers find no block there. */
 #define ARENA_GIVE_MAX 1024
+#define ARENA_SLACK 64
 void arena_give(enum tm_slab_kind kind, void *memory, size_t size);
 
 /* The NUMBERth segment for sites: a whole slab of kind SITE, header included. NULL when the kernel gives no

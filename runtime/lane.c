@@ -9,26 +9,25 @@
 #include "lock.h"
 #include "state.h"
 
+_Thread_local struct tm_lane *lane_own;
+
 static uint32_t lanes_given;
-static _Thread_local struct tm_lane *own_lane __attribute__((tls_model("initial-exec")));
+static _Thread_local struct tm_lane *shared_lane __attribute__((tls_model("initial-exec"))); /* the one to try first */
 
 /* The last lane is the forking thread's: all shared ones may be held by threads that wait for it. */
 #define FORK_LANE (TM_LANES - 1)
 #define SHARED_LANES 7
 #define OWN_LANES (FORK_LANE - SHARED_LANES)
 
-static bool is_shared(const struct tm_lane *lane)
-{
-    return lane >= tm_state.lanes + OWN_LANES;
-}
-
-static struct tm_lane *assign_lane(void)
+static void assign_lane(void)
 {
     uint32_t number = __atomic_fetch_add(&lanes_given, 1, __ATOMIC_RELAXED);
     if (number >= 2 * TM_LANES)
         state_publish(lanes_given, TM_LANES); /* it must not come round to 0 */
-    own_lane = &tm_state.lanes[number < OWN_LANES ? number : OWN_LANES + number % SHARED_LANES];
-    return own_lane;
+    if (number < OWN_LANES)
+        lane_own = &tm_state.lanes[number];
+    else
+        shared_lane = &tm_state.lanes[OWN_LANES + number % SHARED_LANES];
 }
 
 static bool try_claim(struct tm_lane *lane)
@@ -47,27 +46,13 @@ static struct tm_lane *claim_shared(struct tm_lane *lane)
     return lane;
 }
 
-struct tm_lane *lane_claim(void)
+struct tm_lane *lane_find(void)
 {
-    struct tm_lane *lane = own_lane;
-    if (state_unlikely(!lane))
-        lane = assign_lane();
-    if (state_unlikely(state_is_forking))
-        lane = &tm_state.lanes[FORK_LANE];
-    if (state_unlikely(is_shared(lane)) && !state_is_forking)
-        lane = claim_shared(lane);
-    /* The thread's own claim is known as such before it is seen: a signal handler may fork in between. */
-    state_claim = &lane->claimed;
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    state_publish(lane->claimed, TM_CLAIM_TAKEN);
-    return lane;
-}
-
-void lane_release(struct tm_lane *lane)
-{
-    state_publish(lane->claimed, TM_CLAIM_FREE);
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    state_claim = NULL;
+    if (!shared_lane)
+        assign_lane();
+    if (lane_own)
+        return lane_own;
+    return state_is_forking ? &tm_state.lanes[FORK_LANE] : claim_shared(shared_lane);
 }
 
 static void raise_peak(int64_t bytes)
@@ -100,7 +85,7 @@ static int64_t highest_sum(const struct tm_lane *lane)
 }
 
 /* The shared sum first: a moment's stop then shows the change twice rather than not at all. */
-static void flush(struct tm_lane *lane)
+void lane_flush(struct tm_lane *lane)
 {
     raise_peak(highest_sum(lane));
     state_add(tm_state.current, lane->change);
@@ -108,19 +93,10 @@ static void flush(struct tm_lane *lane)
     __atomic_store_n(&lane->high, 0, __ATOMIC_RELAXED);
 }
 
-void lane_count(struct tm_lane *lane, int64_t bytes)
+void lane_start_anew(struct tm_lane *lane, uint32_t resets)
 {
-    int64_t change = lane->change + bytes;
-    uint32_t resets = (uint32_t)state_peek(tm_state.resets);
-    if (state_unlikely(lane->resets != resets)) {
-        __atomic_store_n(&lane->high, lane->change, __ATOMIC_RELAXED);
-        state_publish(lane->resets, resets);
-    }
-    __atomic_store_n(&lane->change, change, __ATOMIC_RELAXED);
-    if (change > lane->high)
-        __atomic_store_n(&lane->high, change, __ATOMIC_RELAXED);
-    if (state_unlikely(change >= TM_LANE_STEP || change <= -TM_LANE_STEP))
-        flush(lane);
+    __atomic_store_n(&lane->high, lane->change, __ATOMIC_RELAXED);
+    state_publish(lane->resets, resets);
 }
 
 /* Another thread may have removed a block's trace before the thread that put it could count it: never below 0. */

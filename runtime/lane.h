@@ -10,15 +10,52 @@
 #ifndef TM_LANE_H
 #define TM_LANE_H
 
-#include "layout.h"
+#include "state.h"
 
 #include <stddef.h>
 
-struct tm_lane *lane_claim(void);
-void lane_release(struct tm_lane *lane);
+/* The thread's own lane; NULL before its first claim, and in a thread that shares. */
+extern _Thread_local struct tm_lane *lane_own __attribute__((tls_model("initial-exec")));
+
+/* For a thread without a lane of its own. */
+struct tm_lane *lane_find(void);
+
+static inline struct tm_lane *lane_claim(void)
+{
+    struct tm_lane *lane = lane_own;
+    if (state_unlikely(!lane))
+        lane = lane_find();
+    /* The thread's own claim is known as such before it is seen: a signal handler may fork in between. */
+    state_claim = &lane->claimed;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    state_publish(lane->claimed, TM_CLAIM_TAKEN);
+    return lane;
+}
+
+static inline void lane_release(struct tm_lane *lane)
+{
+    state_publish(lane->claimed, TM_CLAIM_FREE);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    state_claim = NULL;
+}
+
+/* What lane_count does now and then: the peak is counted anew; the shared sum is told. */
+void lane_start_anew(struct tm_lane *lane, uint32_t resets);
+void lane_flush(struct tm_lane *lane);
 
 /* Counts BYTES more, or less. The lane is claimed. */
-void lane_count(struct tm_lane *lane, int64_t bytes);
+static inline void lane_count(struct tm_lane *lane, int64_t bytes)
+{
+    int64_t change = lane->change + bytes;
+    uint32_t resets = (uint32_t)state_peek(tm_state.resets);
+    if (state_unlikely(lane->resets != resets))
+        lane_start_anew(lane, resets);
+    __atomic_store_n(&lane->change, change, __ATOMIC_RELAXED);
+    if (change > lane->high)
+        __atomic_store_n(&lane->high, change, __ATOMIC_RELAXED);
+    if (state_unlikely((uint64_t)(change + TM_LANE_STEP - 1) >= 2 * TM_LANE_STEP - 1))
+        lane_flush(lane);
+}
 
 /* The sums over all lanes. */
 void lane_read(size_t *current, size_t *peak);

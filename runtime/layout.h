@@ -113,9 +113,9 @@ struct tm_node {
     uint64_t entries[TM_NODE_INLINE]; /* slots 0..3 */
     uint64_t key;                     /* page address | phase */
     uint32_t domain;
-    uint8_t height;                     /* levels this node is linked in, 1..TM_LEVELS */
-    uint8_t occupied;                   /* slots 0..3, the writer's; unused once there is an index */
-    uint16_t live;                      /* blocks in this node */
+    uint8_t height;   /* levels this node is linked in, 1..TM_LEVELS */
+    uint8_t occupied; /* slots 0..3, the writer's; unused once there is an index */
+    uint16_t spare;
     TM_ADDRESS(struct tm_node, next);   /* level 0 */
     TM_ADDRESS(struct tm_level, tower); /* next nodes of levels 1..height-1, 8 bytes each; NULL at height 1 */
     TM_ADDRESS(struct tm_index, index); /* NULL: offsets are inline */

@@ -45,7 +45,7 @@ static size_t chunk_size(unsigned chunk)
     return ((size_t)TM_NODE_INLINE << chunk) * sizeof(uint64_t);
 }
 
-uint64_t *node_entry(struct tm_node *node, int slot)
+static uint64_t *entry_of(struct tm_node *node, int slot)
 {
     if (slot < TM_NODE_INLINE)
         return &node->entries[slot];
@@ -53,40 +53,47 @@ uint64_t *node_entry(struct tm_node *node, int slot)
     return &node->chunks[chunk].entries[slot - (TM_NODE_INLINE << chunk)];
 }
 
+/* Which of 64 offsets are OFFSET. Reads them all, however few the index has: a branch for each sixteen of them would
+   be a gamble. What lies behind is another piece of the slab or its slack, and does not count. */
+static uint64_t match64(const uint8_t *offsets, uint8_t offset)
+{
+    uint64_t mask = 0;
+#ifdef __SSE2__
+    __m128i wanted = _mm_set1_epi8((char)offset);
+    for (int i = 0; i < 4; i++) {
+        __m128i group = _mm_loadu_si128((const __m128i *)(const void *)(offsets + 16 * i));
+        mask |= (uint64_t)(unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(group, wanted)) << 16 * i;
+    }
+#else
+    for (int i = 0; i < 64; i++)
+        mask |= (uint64_t)(offsets[i] == offset) << i;
+#endif
+    return mask;
+}
+
 static int find_inline(const struct tm_node *node, uint8_t offset)
 {
-    for (int slot = 0; slot < TM_NODE_INLINE; slot++)
-        if (node->offsets[slot] == offset && node->occupied >> slot & 1)
-            return slot;
-    return -1;
-}
-
-/* Which of the 16 offsets from BASE on are OFFSET. Reads 16 bytes: past a capacity of 8 these are the
-   occupancy word's. */
-static unsigned match16(const struct tm_index *index, uint32_t base, uint8_t offset)
-{
-#ifdef __SSE2__
-    __m128i group = _mm_loadu_si128((const __m128i *)(const void *)(index->offsets + base));
-    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(group, _mm_set1_epi8((char)offset)));
-#else
     unsigned mask = 0;
-    for (unsigned i = 0; i < 16; i++)
-        mask |= (unsigned)(index->offsets[base + i] == offset) << i;
-    return mask;
-#endif
+    for (int slot = 0; slot < TM_NODE_INLINE; slot++)
+        mask |= (unsigned)(node->offsets[slot] == offset) << slot;
+    mask &= node->occupied;
+    return mask ? __builtin_ctz(mask) : -1;
 }
 
-int node_find(const struct tm_node *node, uint8_t offset)
+/* The slot of the block at OFFSET, or -1. */
+static int find(const struct tm_node *node, uint8_t offset)
 {
     const struct tm_index *index = node->index;
     if (!index)
         return find_inline(node, offset);
     const uint64_t *occupied = index_occupied(index);
-    for (uint32_t base = 0; base < index->capacity; base += 16) {
-        unsigned hit = match16(index, base, offset) & (unsigned)(occupied[base / 64] >> base % 64) & 0xffff;
+    uint32_t base = 0;
+    do {
+        uint64_t hit = match64(index->offsets + base, offset) & occupied[base / 64];
         if (hit)
-            return (int)(base + (unsigned)__builtin_ctz(hit));
-    }
+            return (int)base + __builtin_ctzll(hit);
+        base += 64;
+    } while (base < index->capacity);
     return -1;
 }
 
@@ -127,9 +134,9 @@ static bool grow_index(struct tm_node *node)
     return true;
 }
 
-static bool make_room(struct tm_node *node, int *slot)
+/* For a slot that there is no memory for yet. */
+static __attribute__((noinline)) bool make_room(struct tm_node *node, int *slot)
 {
-    *slot = first_free(node);
     if (*slot < 0) {
         if (!grow_index(node))
             return false;
@@ -142,37 +149,79 @@ static bool make_room(struct tm_node *node, int *slot)
     return entries != NULL;
 }
 
-static void mark(struct tm_node *node, int slot, bool occupied)
+static bool has_room(const struct tm_node *node, int slot)
 {
-    uint64_t bit = UINT64_C(1) << slot % 64;
-    if (!node->index)
-        node->occupied = (uint8_t)(occupied ? node->occupied | bit : node->occupied & ~bit);
-    else if (occupied)
-        index_occupied(node->index)[slot / 64] |= bit;
-    else
-        index_occupied(node->index)[slot / 64] &= ~bit;
-    node->live = (uint16_t)(occupied ? node->live + 1 : node->live - 1);
+    return slot >= 0 && (slot < TM_NODE_INLINE || node->chunks[chunk_of(slot)].entries);
 }
 
-bool node_put(struct tm_node *node, uint8_t offset, uint64_t entry)
+static bool put(struct tm_node *node, uint8_t offset, uint64_t entry)
 {
-    int slot;
-    if (!make_room(node, &slot))
+    int slot = first_free(node);
+    if (state_unlikely(!has_room(node, slot)) && !make_room(node, &slot))
         return false;
-    uint8_t *offsets = node->index ? node->index->offsets : node->offsets;
-    offsets[slot] = offset;
-    state_publish(*node_entry(node, slot), entry);
-    mark(node, slot, true);
+    if (node->index) {
+        node->index->offsets[slot] = offset;
+        state_publish(*entry_of(node, slot), entry);
+        uint64_t *occupied = &index_occupied(node->index)[slot / 64];
+        *occupied |= UINT64_C(1) << slot % 64;
+    } else {
+        node->offsets[slot] = offset;
+        state_publish(node->entries[slot], entry);
+        node->occupied = (uint8_t)(node->occupied | 1u << slot);
+    }
     return true;
 }
 
-uint64_t node_take(struct tm_node *node, int slot)
+bool node_put(struct tm_node *node, uint8_t offset, uint64_t entry, uint64_t *old)
 {
-    uint64_t *cell = node_entry(node, slot);
+    int slot = find(node, offset);
+    if (state_likely(slot < 0))
+        return put(node, offset, entry);
+    *old = *entry_of(node, slot);
+    state_publish(*entry_of(node, slot), entry);
+    return true;
+}
+
+uint64_t node_get(struct tm_node *node, uint8_t offset)
+{
+    int slot = find(node, offset);
+    return slot < 0 ? 0 : *entry_of(node, slot);
+}
+
+uint64_t node_empty(struct tm_node *node, int slot)
+{
+    uint64_t *cell = entry_of(node, slot);
     uint64_t entry = *cell;
     state_publish(*cell, 0);
-    mark(node, slot, false);
+    if (node->index) {
+        uint64_t *occupied = &index_occupied(node->index)[slot / 64];
+        *occupied &= ~(UINT64_C(1) << slot % 64);
+    } else {
+        node->occupied = (uint8_t)(node->occupied & ~(1u << slot));
+    }
     return entry;
+}
+
+uint64_t node_take(struct tm_node *node, uint8_t offset)
+{
+    int slot = find(node, offset);
+    return slot < 0 ? 0 : node_empty(node, slot);
+}
+
+bool node_is_empty(const struct tm_node *node)
+{
+    const struct tm_index *index = node->index;
+    if (!index)
+        return node->occupied == 0;
+    uint64_t any = 0;
+    for (uint32_t word = 0; word < index_words(index->capacity); word++)
+        any |= index_occupied(index)[word];
+    return any == 0;
+}
+
+uint64_t node_entry(struct tm_node *node, int slot)
+{
+    return *entry_of(node, slot);
 }
 
 int node_next(struct tm_node *node, int slot)
@@ -180,7 +229,7 @@ int node_next(struct tm_node *node, int slot)
     int slots = node->index ? (int)node->index->capacity : TM_NODE_INLINE;
     for (; slot < slots; slot++) {
         bool exists = slot < TM_NODE_INLINE || node->chunks[chunk_of(slot)].entries;
-        if (exists && *node_entry(node, slot) >> TM_SIZE_BITS != 0)
+        if (exists && *entry_of(node, slot) >> TM_SIZE_BITS != 0)
             return slot;
     }
     return -1;

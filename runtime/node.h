@@ -19,20 +19,23 @@ static inline uint8_t node_offset(uintptr_t address)
     return (uint8_t)((address & ((1u << TM_PAGE_SHIFT) - 1)) >> TM_OFFSET_SHIFT);
 }
 
-/* The slot of the block at OFFSET (in units of 16 bytes), or -1. */
-int node_find(const struct tm_node *node, uint8_t offset);
+/* Puts a block at OFFSET (in units of 16 bytes). OLD receives the entry of the one that it replaces, if there is one.
+   False for want of memory. */
+bool node_put(struct tm_node *node, uint8_t offset, uint64_t entry, uint64_t *old);
 
-/* The entry of a slot that node_find or node_put gave. */
-uint64_t *node_entry(struct tm_node *node, int slot);
+/* The entry at OFFSET, 0 if there is none. `_take` removes it. */
+uint64_t node_get(struct tm_node *node, uint8_t offset);
+uint64_t node_take(struct tm_node *node, uint8_t offset);
 
-/* Puts a block where node_find found none. False for want of memory. */
-bool node_put(struct tm_node *node, uint8_t offset, uint64_t entry);
-
-/* Empties a slot and returns what was in it. */
-uint64_t node_take(struct tm_node *node, int slot);
+/* Whether the node has no blocks. */
+bool node_is_empty(const struct tm_node *node);
 
 /* The first slot from SLOT on that holds a block, or -1. */
 int node_next(struct tm_node *node, int slot);
+
+/* The entry in a slot that node_next gave. `_empty` removes it. */
+uint64_t node_entry(struct tm_node *node, int slot);
+uint64_t node_empty(struct tm_node *node, int slot);
 
 /* The address of the block in SLOT. */
 uintptr_t node_address(const struct tm_node *node, int slot);

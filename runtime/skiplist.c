@@ -78,20 +78,16 @@ static void unlink_node(struct tm_node *node, struct tm_node *before[TM_LEVELS])
 /* Unlinks NODE if it has no blocks and nobody holds its page. */
 static bool reclaim(struct tm_node *node, struct tm_node *before[TM_LEVELS])
 {
-    if (state_peek(node->live) != 0)
-        return false;
-    if (!uses_directory(node->domain, (uintptr_t)node->key)) {
-        unlink_node(node, before);
-        return true;
-    }
-    directory_cell *cell = directory_find((uintptr_t)node->key);
+    directory_cell *cell =
+        uses_directory(node->domain, (uintptr_t)node->key) ? directory_find((uintptr_t)node->key) : NULL;
     struct tm_node *held;
-    if (!directory_try_lock(cell, &held))
+    if (cell && !directory_try_lock(cell, &held))
         return false;
-    bool empty = node->live == 0;
+    bool empty = node_is_empty(node);
     if (empty)
         unlink_node(node, before);
-    directory_unlock(cell, empty ? NULL : node);
+    if (cell)
+        directory_unlock(cell, empty ? NULL : node);
     return empty;
 }
 
@@ -133,13 +129,7 @@ static struct tm_node *link_new(uint32_t domain, uint64_t key)
 /* Under the node's lock. */
 static enum skiplist_result put_in(struct tm_node *node, uintptr_t address, uint64_t entry, uint64_t *old)
 {
-    int slot = node_find(node, node_offset(address));
-    if (slot >= 0) {
-        *old = *node_entry(node, slot);
-        state_publish(*node_entry(node, slot), entry);
-        return SKIPLIST_DONE;
-    }
-    return node_put(node, node_offset(address), entry) ? SKIPLIST_DONE : SKIPLIST_NO_MEMORY;
+    return node_put(node, node_offset(address), entry, old) ? SKIPLIST_DONE : SKIPLIST_NO_MEMORY;
 }
 
 /* Under the lock of a page without a node. Asks once more whether we trace: skiplist_clear holds order_lock
@@ -195,10 +185,9 @@ enum skiplist_result skiplist_put(uint32_t domain, uintptr_t address, uint64_t e
 
 static uint64_t look(struct tm_node *node, uintptr_t address, bool take)
 {
-    int slot = node ? node_find(node, node_offset(address)) : -1;
-    if (slot < 0)
+    if (!node)
         return 0;
-    return take ? node_take(node, slot) : *node_entry(node, slot);
+    return take ? node_take(node, node_offset(address)) : node_get(node, node_offset(address));
 }
 
 static uint64_t look_by_page(uintptr_t address, bool take)
@@ -246,7 +235,7 @@ static unsigned copy_blocks(struct tm_node *node, struct skiplist_block *blocks)
 {
     unsigned count = 0;
     for (int slot = node_next(node, 0); slot >= 0; slot = node_next(node, slot + 1))
-        blocks[count++] = (struct skiplist_block){node_address(node, slot), *node_entry(node, slot)};
+        blocks[count++] = (struct skiplist_block){node_address(node, slot), node_entry(node, slot)};
     return count;
 }
 
@@ -271,7 +260,7 @@ bool skiplist_read_node(struct skiplist_cursor *cursor, struct skiplist_block *b
 static void clear_node(struct tm_node *node, void (*dropped)(void *argument, uint64_t entry), void *argument)
 {
     for (int slot = node_next(node, 0); slot >= 0; slot = node_next(node, slot + 1))
-        dropped(argument, node_take(node, slot));
+        dropped(argument, node_empty(node, slot));
 }
 
 void skiplist_clear(void (*dropped)(void *argument, uint64_t entry), void *argument)

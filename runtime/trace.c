@@ -15,7 +15,8 @@ static uint32_t entry_site(uint64_t entry)
 
 static int64_t entry_size(uint64_t entry)
 {
-    return (int64_t)((uint64_t)site_get(entry_site(entry))->size_high << TM_SIZE_BITS | (entry & SIZE_MASK));
+    uint64_t high = state_unlikely(state_peek(site_any_high)) ? site_get(entry_site(entry))->size_high : 0;
+    return (int64_t)(high << TM_SIZE_BITS | (entry & SIZE_MASK));
 }
 
 static enum trace_result put(struct tm_lane *lane, uint32_t domain, uintptr_t address, uint64_t entry)

@@ -87,7 +87,7 @@ MODULE = Record("tm_module", ("start", "Q"), ("end", "Q"), ("bias", "Q"), ("when
                 ("build_id_length", "I"), ("build_id", f"{BUILD_ID_MAX}s"), ("path", f"{MODULE_PATH_MAX}s"))
 DOMAIN = Record("tm_domain", ("domain", "I"), ("name", f"{DOMAIN_NAME_MAX}s"))
 NODE = Record("tm_node", ("entries", f"{NODE_INLINE}Q"), ("key", "Q"), ("domain", "I"), ("height", "B"),
-              ("occupied", "B"), ("live", "H"), ("next", "Q"), ("tower", "Q"), ("index", "Q"),
+              ("occupied", "B"), ("spare", "H"), ("next", "Q"), ("tower", "Q"), ("index", "Q"),
               ("offsets", f"{NODE_INLINE}s"), ("reserved", "I"), ("chunks", f"{NODE_CHUNKS}Q"))
 INDEX = Record("tm_index", ("capacity", "I"), ("reserved", "I"))
 

@@ -152,9 +152,9 @@ def example(order: str = "<", pointer_size: int = 8, **header: object) -> Image:
     node_slab = Image(order)
     node_slab.record(0, layout.SLAB, magic=layout.SLAB_MAGIC, kind=layout.SLAB_NODE, size=0x10000, used=256,
                      next=ENTRIES_AT)
-    node_slab.record(1, layout.NODE, entries=(entry(1, 40), 0, entry(1, 40), 0), key=0x50000, height=1, live=2,
+    node_slab.record(1, layout.NODE, entries=(entry(1, 40), 0, entry(1, 40), 0), key=0x50000, height=1,
                      next=second, offsets=bytes([2, 0, 8, 0]))
-    node_slab.record(2, layout.NODE, entries=(0, entry(2, 100), 0, 0), key=0x51008, height=2, live=3,
+    node_slab.record(2, layout.NODE, entries=(0, entry(2, 100), 0, 0), key=0x51008, height=2,
                      tower=TOWER_AT + 8 * 14, index=INDEX_AT, chunks=(ENTRIES_AT + layout.SLAB_HEADER, 0, 0, 0, 0, 0))
     image.put(NODES_AT, b"".join(node_slab.parts.values()))
     index_slab = Image(order)
