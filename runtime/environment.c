@@ -1,6 +1,8 @@
 /* environment.c: what happens when the library is loaded: TRACEMALLOC=NFRAME is read. */
 
 #define _GNU_SOURCE
+#include "environment.h"
+
 #include "fork.h"
 #include "tracemalloc.h"
 
@@ -38,7 +40,7 @@ static int parse(const char *value)
     return number;
 }
 
-__attribute__((constructor(101))) static void load(void)
+__attribute__((constructor(101))) void environment_start(void)
 {
     int error = errno;
     fork_init(); /* unless the first allocation came before */

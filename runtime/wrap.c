@@ -1,0 +1,50 @@
+/* wrap.c: the hooks under the names that ld's --wrap gives them, for programs that are linked with -static: there is
+   no loader's order in them, and libc's malloc comes with the rest of libc. The real functions go by the names that
+   glibc gives them beside the usual ones: for those the linker would come back to this archive. Only the archive has
+   this file. */
+
+#ifndef PIC
+
+#define HOOK_NAME(name) __wrap_##name
+#define real wrap_real
+#include "hooks.c"
+
+#include <errno.h>
+#include <features.h>
+
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t count, size_t size);
+void *__libc_realloc(void *ptr, size_t size);
+void *__libc_reallocarray(void *ptr, size_t count, size_t size);
+void __libc_free(void *ptr);
+int __posix_memalign(void **ptr, size_t alignment, size_t size);
+void *__libc_memalign(size_t alignment, size_t size);
+void *__libc_valloc(size_t size);
+void *__libc_pvalloc(size_t size);
+
+/* The only one without a second name. */
+static void *real_aligned_alloc(size_t alignment, size_t size)
+{
+#if __GLIBC_PREREQ(2, 38)
+    if (alignment == 0 || alignment & (alignment - 1)) {
+        errno = EINVAL;
+        return NULL;
+    }
+#endif
+    return __libc_memalign(alignment, size);
+}
+
+struct real wrap_real = {
+    .malloc = __libc_malloc,
+    .calloc = __libc_calloc,
+    .realloc = __libc_realloc,
+    .reallocarray = __libc_reallocarray,
+    .free = __libc_free,
+    .posix_memalign = __posix_memalign,
+    .aligned_alloc = real_aligned_alloc,
+    .memalign = __libc_memalign,
+    .valloc = __libc_valloc,
+    .pvalloc = __libc_pvalloc,
+};
+
+#endif
