@@ -202,17 +202,18 @@ static enum step leave_signal_frame(struct place *place)
     return STEP_ON;
 }
 
-/* By a rule of any kind. A frame that would not lie below its caller's means that the rules do not fit. */
+/* By a rule of any kind. A frame that would not lie below its caller's, or be larger than any, means that the rules do
+   not fit. They are then not followed to where nothing may be read. */
 static enum step leave_by(struct unwind_rule rule, struct place *place)
 {
     uintptr_t rsp = rsp_of(place->slot);
     uintptr_t base = rule.kind == UNWIND_RSP ? rsp : place->rbp;
     uintptr_t cfa = base + (uintptr_t)rule.cfa_offset;
-    if (rule.kind != UNWIND_RSP && (base < rsp || base % 8))
+    if (rule.kind != UNWIND_RSP && (base - rsp >= RULE_FRAME_MOST || base % 8))
         return STEP_LOST;
     if (rule.kind == UNWIND_DRAP)
         cfa = word_at(cfa);
-    if (cfa <= rsp || cfa % 8)
+    if (cfa - rsp - 1 >= RULE_FRAME_MOST || cfa % 8)
         return STEP_LOST;
     if (rule.rbp_saved)
         place->rbp = word_at((rule.kind == UNWIND_DRAP ? base : cfa) + (uintptr_t)rule.rbp_offset);
@@ -250,7 +251,7 @@ static enum step leave_by_rbp(uint64_t rule, struct place *place, struct by_rbp 
 {
     uintptr_t rsp = rsp_of(place->slot);
     uintptr_t slot = place->rbp + (uintptr_t)rule_cfa_offset(rule) - 8;
-    if (place->rbp < rsp || place->rbp % 8 || slot < rsp)
+    if (place->rbp - rsp >= RULE_FRAME_MOST || place->rbp % 8 || slot - rsp >= RULE_FRAME_MOST)
         return STEP_LOST;
     *by_rbp = (struct by_rbp){place->rbp, place->rbp_loaded_from};
     place->pc = word_at(slot);

@@ -26,7 +26,7 @@ static uint64_t pack(const struct unwind_rule *rule)
     int64_t rbp_offset = rule->rbp_offset + (by_register ? 8 : 0);
     int64_t lowest = by_register ? -rule->cfa_offset + 8 : INT16_MIN * 8;
     int64_t highest = by_register ? -8 : INT16_MAX * 8;
-    if (!fits(rule->cfa_offset, INT32_MIN, INT32_MAX, 8) || !leads_up)
+    if (!fits(rule->cfa_offset, -(int64_t)RULE_FRAME_MOST, RULE_FRAME_MOST, 8) || !leads_up)
         return RULE_SLOW;
     if (rule->rbp_saved &&
         (!fits(rbp_offset, lowest, highest, 8) || !fits(rbp_offset, INT16_MIN * 8, INT16_MAX * 8, 8)))

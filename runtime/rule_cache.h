@@ -18,6 +18,9 @@
 #define RULE_KIND 7u
 #define RULE_RBP_SAVED 8u
 
+/* No frame has as many bytes. */
+#define RULE_FRAME_MOST ((uintptr_t)64 << 20)
+
 /* The kind of a packed rule that does not fit: decode it anew. */
 #define RULE_SLOW 7u
 
