@@ -1,5 +1,6 @@
-/* own_heap.c: linked into a program, the whole of malloc's family on a heap of its own, which is never reused. As in
-   many programs there is no reallocarray: libc's calls the realloc below. */
+/* own_heap.c: linked into a program or preloaded, the whole of malloc's family on a heap of its own. It may be entered
+   at any moment, in signal handlers too: it hands out its memory in turn, whoever holds a block for long loses it. As
+   in many programs there is no reallocarray: libc's calls the realloc below. */
 
 #include <errno.h>
 #include <malloc.h>
@@ -8,18 +9,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-static _Alignas(4096) char heap[64 << 20];
+#define HEAP ((size_t)64 << 20)
+#define KEPT ((size_t)8 << 20) /* the first blocks stay */
+
+static _Alignas(4096) char heap[HEAP];
 static _Atomic size_t used;
+
+static size_t place(size_t size)
+{
+    size_t start, at;
+    do {
+        start = atomic_fetch_add(&used, size);
+        at = start < KEPT ? start : KEPT + (start - KEPT) % (HEAP - KEPT);
+    } while (at + size > HEAP);
+    return at;
+}
 
 /* Its size lies before each block. */
 void *memalign(size_t alignment, size_t size)
 {
-    size_t most = alignment + size + 32;
-    size_t start = size > sizeof heap ? sizeof heap : atomic_fetch_add(&used, most);
-    if (start > sizeof heap - most) {
+    if (size > HEAP / 4 || alignment > HEAP / 4) {
         errno = ENOMEM;
         return NULL;
     }
+    size_t start = place(alignment + size + 32);
     char *result = (char *)(((uintptr_t)heap + start + 16 + alignment - 1) & ~(uintptr_t)(alignment - 1));
     memcpy(result - sizeof size, &size, sizeof size);
     return result;
@@ -43,7 +56,8 @@ void *calloc(size_t count, size_t size)
     size_t bytes;
     if (__builtin_mul_overflow(count, size, &bytes))
         return NULL;
-    return malloc(bytes);
+    void *result = malloc(bytes);
+    return result ? memset(result, 0, bytes) : NULL;
 }
 
 void free(void *ptr)
