@@ -28,6 +28,10 @@ void capture_forget_range(uintptr_t start, uintptr_t end);
 /* The same for code that is loaded no more, whoever unloaded it. */
 void capture_forget_gone(void);
 
+/* Whether the module that was mapped from START to END still is, as far as that is known without the loader's lock: a
+   libunwind that has to ask for it says yes. */
+bool capture_is_loaded(uintptr_t start, uintptr_t end);
+
 /* Around fork, as in arena.h. */
 void capture_quiesce(void);
 void capture_reset_lock(void);

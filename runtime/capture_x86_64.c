@@ -14,12 +14,14 @@
    A chain's hashes are a potential: hash[i] = pc[i] + FACTOR * hash[i + 1], from any value at its end. That of the
    frames [a, b) alone is hash[a] - FACTOR^(b - a) * hash[b]. */
 
+#define _GNU_SOURCE
 #include "capture.h"
 
 #include "arena.h"
 #include "rule_cache.h"
 #include "state.h"
 
+#include <dlfcn.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -534,6 +536,12 @@ void capture_forget_gone(void)
 {
     if (rule_cache_forget_gone())
         state_add(forgotten, 1);
+}
+
+bool capture_is_loaded(uintptr_t start, uintptr_t end)
+{
+    struct dl_find_object object;
+    return _dl_find_object((void *)start, &object) == 0 && (uintptr_t)object.dlfo_map_end == end;
 }
 
 void capture_quiesce(void)

@@ -9,7 +9,7 @@
 #include "state.h"
 
 #include <stddef.h>
-#ifdef HAVE_SINGLE_THREADED
+#ifdef HAVE_SYS_SINGLE_THREADED_H
 #include <sys/single_threaded.h>
 #endif
 
@@ -50,7 +50,7 @@ static inline directory_cell *directory_find(uintptr_t address)
  */
 static inline bool directory_is_private(void)
 {
-#ifdef HAVE_SINGLE_THREADED
+#ifdef HAVE_SYS_SINGLE_THREADED_H
     return __libc_single_threaded;
 #else
     return false;

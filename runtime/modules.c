@@ -1,5 +1,8 @@
 /* modules.c: keeps a list of what is loaded, brought up to date around each dlclose; what left it was unloaded.
 
+   Not all is told by dlclose and the loader's list: libc unloads some modules itself, and other namespaces have lists
+   of their own. Of those modules it is asked without the loader, by capture_is_loaded, whether they are still there.
+
    The lock is taken inside the loader's (in dl_iterate_phdr's callback), never the other way round. */
 
 #define _GNU_SOURCE
@@ -11,6 +14,7 @@
 #include "site.h"
 #include "state.h"
 
+#include <dlfcn.h>
 #include <link.h>
 #include <stddef.h>
 #include <string.h>
@@ -26,7 +30,13 @@ struct list {
 };
 
 static struct lock modules_lock;
-static struct list loaded;      /* `when` is the pass that saw it last; by modules_lock */
+/* Of a loaded one `when` is the pass that saw it last, and `unload` these flags. By modules_lock. */
+enum {
+    ELSEWHERE = 1, /* it is in another namespace */
+    LEAVING = 2
+}; /* its destructors have run */
+static struct list loaded;
+static uint32_t unsure;         /* how many of them have a flag; by modules_lock, read without */
 static struct list unloaded;    /* published through tm_state; by modules_lock */
 static uint64_t pass;           /* by modules_lock */
 static uint64_t seen_additions; /* the loader's count at the last look; by modules_lock */
@@ -158,18 +168,20 @@ static void describe(const struct dl_phdr_info *info, struct tm_module *module)
                           info->dlpi_phdr[i].p_filesz);
 }
 
-static void add_loaded(const struct dl_phdr_info *info)
+static void add_loaded(const struct dl_phdr_info *info, uint32_t flags)
 {
     struct tm_module *module = append(&loaded, UINT32_MAX);
     if (!module)
         return;
     describe(info, module);
     module->when = pass;
+    module->unload = flags;
+    state_publish(unsure, unsure + (flags != 0));
     loaded.count++;
 }
 
 /* Under the loader's lock and ours: INFO is loaded. */
-static void see(const struct dl_phdr_info *info)
+static void see(const struct dl_phdr_info *info, uint32_t flags)
 {
     uint64_t start, end;
     measure(info, &start, &end);
@@ -180,7 +192,7 @@ static void see(const struct dl_phdr_info *info)
             return;
         }
     if (end != 0)
-        add_loaded(info);
+        add_loaded(info, flags);
 }
 
 static int see_if_new(struct dl_phdr_info *info, size_t size, void *first)
@@ -191,7 +203,7 @@ static int see_if_new(struct dl_phdr_info *info, size_t size, void *first)
     *(bool *)first = false;
     seen_additions = info->dlpi_adds;
     if (!nothing_new)
-        see(info);
+        see(info, 0);
     lock_release(&modules_lock);
     return nothing_new;
 }
@@ -209,10 +221,74 @@ static void ask_loader(int (*see_one)(struct dl_phdr_info *info, size_t size, vo
     __atomic_fetch_sub(&threads_asking, 1, __ATOMIC_SEQ_CST);
 }
 
-void modules_before_unload(void)
+#ifdef HAVE__DL_FIND_OBJECT
+/* Other namespaces are shown by nobody: the loader's own list, and the file's header where it is mapped. */
+static void see_elsewhere(const struct link_map *map)
+{
+    struct dl_find_object object;
+    if (_dl_find_object((void *)map->l_ld, &object) != 0 || object.dlfo_link_map != map)
+        return; /* the loader itself, which all namespaces share */
+    const ElfW(Ehdr) *header = object.dlfo_map_start;
+    if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0)
+        return;
+    struct dl_phdr_info info = {
+        .dlpi_addr = map->l_addr,
+        .dlpi_name = map->l_name,
+        .dlpi_phdr = (const void *)((const char *)header + header->e_phoff),
+        .dlpi_phnum = header->e_phnum,
+    };
+    see(&info, ELSEWHERE);
+}
+
+/* Under the loader's lock, whose list it is. */
+static int see_namespace(struct dl_phdr_info *info, size_t size, void *argument)
+{
+    (void)info, (void)size;
+    const struct link_map *map = argument;
+    while (map->l_prev)
+        map = map->l_prev;
+    lock_acquire(&modules_lock);
+    for (; map; map = map->l_next)
+        see_elsewhere(map);
+    lock_release(&modules_lock);
+    return 1;
+}
+
+static void see_namespace_of(void *handle)
+{
+    Lmid_t id;
+    struct link_map *map;
+    if (handle && dlinfo(handle, RTLD_DI_LMID, &id) == 0 && id != LM_ID_BASE &&
+        dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0)
+        ask_loader(see_namespace, map);
+}
+#else
+static void see_namespace_of(void *handle)
+{
+    (void)handle;
+}
+#endif
+
+void modules_before_unload(void *handle)
 {
     bool first = true;
     ask_loader(see_if_new, &first);
+    see_namespace_of(handle);
+}
+
+void modules_expect_unload(uintptr_t address)
+{
+    bool first = true;
+    ask_loader(see_if_new, &first);
+    lock_acquire(&modules_lock);
+    for (uint32_t i = 0; i < loaded.count; i++) {
+        struct tm_module *module = &loaded.modules[i];
+        if (module->unload || address < module->start || address >= module->end)
+            continue;
+        module->unload = LEAVING;
+        state_publish(unsure, unsure + 1);
+    }
+    lock_release(&modules_lock);
 }
 
 struct look {
@@ -233,7 +309,7 @@ static int see_what_is_left(struct dl_phdr_info *info, size_t size, void *argume
         look->pass = ++pass;
     }
     if (look->anything_gone)
-        see(info);
+        see(info, 0);
     lock_release(&modules_lock);
     return !look->anything_gone;
 }
@@ -276,17 +352,26 @@ static void enter(const struct tm_module *gone)
     state_publish(tm_state.module_count, unloaded.count);
 }
 
-/* Moves a module that was not seen since BEFORE from the loaded to the unloaded. False if there is none. */
+/* Whether MODULE was there at the look of pass BEFORE; 0: no look was taken. */
+static bool is_gone(const struct tm_module *module, uint64_t before)
+{
+    if (module->unload && !capture_is_loaded((uintptr_t)module->start, (uintptr_t)module->end))
+        return true;
+    return !(module->unload & ELSEWHERE) && module->when < before;
+}
+
+/* Moves a module that is gone from the loaded to the unloaded. False if there is none. */
 static bool take_gone(uint64_t before, struct tm_module *gone)
 {
     bool found = false;
     lock_acquire(&modules_lock);
     for (uint32_t i = 0; i < loaded.count && !found; i++) {
-        if (loaded.modules[i].when >= before)
+        if (!is_gone(&loaded.modules[i], before))
             continue;
         found = true;
         *gone = loaded.modules[i];
         loaded.modules[i] = loaded.modules[--loaded.count];
+        state_publish(unsure, unsure - (gone->unload != 0));
         enter(gone);
         state_publish(tm_state.unloads, tm_state.unloads + 1);
     }
@@ -294,17 +379,28 @@ static bool take_gone(uint64_t before, struct tm_module *gone)
     return found;
 }
 
-void modules_after_unload(void)
+static void forget_gone(uint64_t before)
 {
-    struct look look = {.first = true};
     struct tm_module gone;
-    ask_loader(see_what_is_left, &look);
-    while (look.anything_gone && take_gone(look.pass, &gone)) {
+    while (take_gone(before, &gone)) {
         capture_forget_range((uintptr_t)gone.start, (uintptr_t)gone.end);
         site_retire_range((uintptr_t)gone.start, (uintptr_t)gone.end);
     }
-    /* What the loader's list for us does not have: modules of other namespaces, and those that libc unloads itself. */
+}
+
+void modules_after_unload(void)
+{
+    struct look look = {.first = true};
+    ask_loader(see_what_is_left, &look);
+    forget_gone(look.anything_gone ? look.pass : 0);
+    /* What neither list has: modules that other namespaces opened and closed by themselves. */
     capture_forget_gone();
+}
+
+void modules_notice_unloads(void)
+{
+    if (state_peek(unsure) > 0)
+        forget_gone(0);
 }
 
 struct visitor {

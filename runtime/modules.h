@@ -5,10 +5,17 @@
 
 #include <stdint.h>
 
-/* Around a dlclose, without a lock held. `_after` enters what is gone into tm_state.modules, and makes the
+/* Around a dlclose of HANDLE, without a lock held. `_after` enters what is gone into tm_state.modules, and makes the
    stack walk and the sites forget it. Thread safe. */
-void modules_before_unload(void);
+void modules_before_unload(void *handle);
 void modules_after_unload(void);
+
+/* The module at ADDRESS may be unloaded soon, by whomever. */
+void modules_expect_unload(uintptr_t address);
+
+/* As modules_after_unload, for modules that were expected to go or are in another namespace. Does not ask the loader:
+   may be called from inside the allocator, without a lock held. */
+void modules_notice_unloads(void);
 
 /* Calls VISIT with every loaded module (unload 0) and every unloaded one that the table has (unload: how many had
    been unloaded once it was). VISIT takes no lock that is held around a call to the loader. */

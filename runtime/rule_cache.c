@@ -4,6 +4,7 @@
 #include "rule_cache.h"
 
 #include "arena.h"
+#include "modules.h"
 
 #include <dlfcn.h>
 #include <stddef.h>
@@ -85,6 +86,7 @@ uint64_t rule_cache_find(uint64_t key)
     const struct rule *at = look_up(state_load(rule_cache), key);
     if (state_load(at->key) == key && state_peek(at->packed) != UNWIND_NONE)
         return state_peek(at->packed);
+    modules_notice_unloads(); /* what is new may lie where something else was */
     struct unwind_rule rule = rule_cache_decode(key);
     uint64_t packed = pack(&rule);
     /* What is unknown may become known: code without a module today, a module's tomorrow. */

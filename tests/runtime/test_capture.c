@@ -241,7 +241,7 @@ static void agrees_where_modules_take_turns(void)
         last = (void *)call;
         for (int j = 0; j < 3; j++)
             call(compare);
-        modules_before_unload();
+        modules_before_unload(NULL);
         dlclose(handle);
         modules_after_unload();
         unw_flush_cache(unw_local_addr_space, 0, 0);

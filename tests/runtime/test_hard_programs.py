@@ -67,6 +67,10 @@ class Modules(PreloadTest):
         self.assert_same([program("hard_modules"), *modules()], limits=("0", "25"))
 
 
+    def test_what_goes_unseen_is_in_the_table(self) -> None:
+        self.assert_same([program("hard_unloads"), modules()[0]], limits=("0", "25"))
+
+
 class Limits(PreloadTest):
     def test_no_memory_for_the_tables(self) -> None:
         self.assert_same([program("hard_limits"), "memory"])

@@ -8,7 +8,7 @@ library=$TM_TOP_BUILDDIR/runtime/.libs/libtracemalloc.so
 map=$TM_TOP_SRCDIR/runtime/libtracemalloc.map
 allowed='__cxa_finalize __errno_location __gmon_start__ _ITM_deregisterTMCloneTable _ITM_registerTMCloneTable
 __register_atfork __stack_chk_fail __tls_get_addr
-_dl_find_object clock_gettime dl_iterate_phdr dlsym memchr memcmp memcpy memmove memset mmap secure_getenv strcmp strlen
+_dl_find_object clock_gettime dl_iterate_phdr dlinfo dlsym memchr memcmp memcpy memmove memset mmap secure_getenv strcmp strlen
 syscall write close fsync getpid open readlink getcwd strchr rename pthread_setcancelstate uname unlink
 dlopen getcontext'
 
