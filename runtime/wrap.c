@@ -6,7 +6,6 @@
 #ifndef PIC
 
 #define HOOK_NAME(name) __wrap_##name
-#define real wrap_real
 #include "hooks.c"
 
 #include <errno.h>
@@ -34,7 +33,7 @@ static void *real_aligned_alloc(size_t alignment, size_t size)
     return __libc_memalign(alignment, size);
 }
 
-struct real wrap_real = {
+struct real real = {
     .malloc = __libc_malloc,
     .calloc = __libc_calloc,
     .realloc = __libc_realloc,

@@ -3,6 +3,7 @@
    hard_limits memory    no more address space: what has no room in the tables is lost, and counted
    hard_limits closed    no file descriptors
    hard_limits calls     system calls forbidden, but those that the library needs; with own_heap.c preloaded
+   hard_limits tables    whether the tables lie where the program might free or unmap them by mistake
    hard_limits secure    whether the environment counts in a setuid program */
 
 #define _GNU_SOURCE
@@ -24,6 +25,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 extern const struct tm_layout tm_layout __attribute__((weak));
@@ -166,6 +168,69 @@ static void calls(void)
     syscall(SYS_exit_group, write(STDOUT_FILENO, text, sizeof text - 1) < 0);
 }
 
+/* START and END receive where the maps have NAME. */
+static void find_map(const char *name, uintptr_t *start, uintptr_t *end)
+{
+    char line[1000];
+    FILE *stream = fopen("/proc/self/maps", "r");
+    *start = *end = 0;
+    while (fgets(line, sizeof line, stream))
+        if (strstr(line, name))
+            sscanf(line, "%lx-%lx", start, end);
+    fclose(stream);
+}
+
+/* Freeing what is no block ends a program. It is not to matter that it is the library's. */
+static int frees(void *no_block)
+{
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        close(STDERR_FILENO);
+        free(no_block);
+        _exit(0);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+static int is_ours(uintptr_t address, const struct tm_slab *slab)
+{
+    return address - (uintptr_t)slab < slab->size;
+}
+
+/* No block that the program gets may lie in a slab, nor a slab in the heap. */
+static void check_slabs(void)
+{
+    uintptr_t heap, end;
+    unsigned count = 0;
+    find_map("[heap]", &heap, &end);
+    for (const struct tm_slab *slab = tm_layout.state->slabs; slab; slab = slab->next) {
+        if ((uintptr_t)slab < end && (uintptr_t)slab + slab->size > heap)
+            puts("a slab lies in the heap");
+        for (int i = 0; i < BLOCKS; i++)
+            if (is_ours((uintptr_t)blocks[i], slab))
+                puts("a block lies in a slab");
+        count++;
+    }
+    if (count < 3)
+        printf("only %u slabs\n", count);
+}
+
+static void tables(void)
+{
+    static char mine[4096];
+    for (unsigned i = 0; i < BLOCKS; i++)
+        blocks[i] = allocate_by(i / 16, i % 16 == 0 ? 10000 : i % 100);
+    if (is_traced())
+        check_slabs();
+    void *no_block = is_traced() ? (char *)tm_layout.state->slabs + 1024 : mine + 1024;
+    printf("freed what is no block: signal %d\n", frees(no_block));
+    for (int i = 0; i < BLOCKS; i++)
+        free(blocks[i]);
+}
+
 static int secure(void)
 {
     printf("secure %lu, tracing %d\n", getauxval(AT_SECURE), is_traced());
@@ -181,6 +246,8 @@ int main(int argc, char **argv)
         return closed();
     else if (strcmp(what, "calls") == 0)
         calls();
+    else if (strcmp(what, "tables") == 0)
+        tables();
     else if (strcmp(what, "secure") == 0)
         return secure();
     return 0;

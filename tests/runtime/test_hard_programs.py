@@ -78,6 +78,9 @@ class Limits(PreloadTest):
     def test_no_memory_the_nth_time(self) -> None:
         self.assert_same([program("hard_faults"), modules()[0]], limits=("25",))
 
+    def test_where_the_tables_lie(self) -> None:
+        self.assert_same([program("hard_limits"), "tables"])
+
     def test_no_file_descriptors(self) -> None:
         self.assert_same([program("hard_limits"), "closed"])
 
