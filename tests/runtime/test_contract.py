@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import unittest
+from typing import Sequence
 
 from preloaded import LIBRARY, PreloadTest, build, run, static_options
 
@@ -73,8 +74,8 @@ class Allocators(PreloadTest):
 class Static(unittest.TestCase):
     """A program without a loader, with the archive linked to it as tracemalloc.pc tells."""
 
-    def check(self, *options: str) -> None:
-        for source in ("contract", "accounted", "static", "hard_threads", "hard_forks", "hard_stacks"):
+    def check(self, sources: Sequence[str], *options: str) -> None:
+        for source in sources:
             name = f"{source}{''.join(options)}"
             try:
                 alone = run([build(name, [f"{source}.c"], "-pthread", *options)])
@@ -87,10 +88,13 @@ class Static(unittest.TestCase):
                     self.assertEqual((0, alone.stdout, ""), (done.returncode, done.stdout, done.stderr))
 
     def test_static(self) -> None:
-        self.check("-static")
+        self.check(("contract", "accounted", "hard_threads", "hard_forks", "hard_stacks"), "-static", "-fno-lto")
 
-    def test_static_and_relocatable(self) -> None:
-        self.check("-static-pie")
+    def test_optimised_as_one(self) -> None:
+        self.check(["static"], "-static", "-O2", "-flto")
+
+    def test_relocatable(self) -> None:
+        self.check(("static", "hard_stacks"), "-static-pie", "-fno-lto")
 
     def test_links_though_only_libc_allocates(self) -> None:
-        build("strdup-static", ["strdup.c"], "-static", *static_options())
+        build("strdup-static", ["strdup.c"], "-static", "-fno-lto", *static_options())

@@ -66,7 +66,6 @@ class Modules(PreloadTest):
     def test_modules(self) -> None:
         self.assert_same([program("hard_modules"), *modules()], limits=("0", "25"))
 
-
     def test_what_goes_unseen_is_in_the_table(self) -> None:
         self.assert_same([program("hard_unloads"), modules()[0]], limits=("0", "25"))
 
