@@ -258,9 +258,14 @@ struct tm_node *node_create(uint32_t domain, uint64_t key, unsigned height)
 
 void node_destroy(struct tm_node *node)
 {
-    for (unsigned chunk = 0; chunk < TM_NODE_CHUNKS; chunk++)
-        if (node->chunks[chunk].entries)
-            arena_give(TM_SLAB_ENTRY, node->chunks[chunk].entries, chunk_size(chunk));
+    for (unsigned chunk = 0; chunk < TM_NODE_CHUNKS; chunk++) {
+        uint64_t *entries = node->chunks[chunk].entries;
+        if (!entries)
+            continue;
+        /* A reader that scans the slab for nodes must not find another node's blocks through this one. */
+        state_publish(node->chunks[chunk].entries, NULL);
+        arena_give(TM_SLAB_ENTRY, entries, chunk_size(chunk));
+    }
     if (node->index)
         arena_give(TM_SLAB_OTHER, node->index, index_size(node->index->capacity));
     if (node->tower)

@@ -59,6 +59,30 @@ static uint64_t walk_and_count(void)
     return blocks;
 }
 
+static uint64_t count_live(const uint64_t *entries, uint64_t count)
+{
+    uint64_t live = 0;
+    for (uint64_t i = 0; i < count; i++)
+        live += entries[i] >> TM_SIZE_BITS != 0;
+    return live;
+}
+
+/* Counts as a reader does that wants addresses: by all nodes of the slabs, those not in use included. */
+static uint64_t scan_nodes_and_count(void)
+{
+    uint64_t blocks = 0;
+    for (struct tm_slab *slab = tm_state.slabs; slab; slab = slab->next) {
+        const struct tm_node *nodes = (const void *)((char *)slab + TM_SLAB_HEADER);
+        for (uint64_t i = 0; slab->kind == TM_SLAB_NODE && i < slab->used / sizeof *nodes; i++) {
+            blocks += count_live(nodes[i].entries, TM_NODE_INLINE);
+            for (unsigned chunk = 0; chunk < TM_NODE_CHUNKS; chunk++)
+                if (nodes[i].chunks[chunk].entries)
+                    blocks += count_live(nodes[i].chunks[chunk].entries, (uint64_t)TM_NODE_INLINE << chunk);
+        }
+    }
+    return blocks;
+}
+
 /* Counts as a reader does that scans the slabs. */
 static uint64_t scan_and_count(void)
 {
@@ -72,6 +96,7 @@ static uint64_t scan_and_count(void)
                 words[i] >> TM_SIZE_BITS != 0)
                 blocks++;
     }
+    CU_ASSERT_EQUAL(scan_nodes_and_count(), blocks);
     return blocks;
 }
 
