@@ -66,36 +66,34 @@ static void raise_peak(int64_t bytes)
 static unsigned lanes_in_use(void)
 {
     uint32_t given = state_peek(lanes_given);
-    return given < OWN_LANES && !tm_state.lanes[FORK_LANE].claimed && !tm_state.lanes[FORK_LANE].change ? given
-                                                                                                        : TM_LANES;
+    return given < OWN_LANES && !tm_state.lanes[FORK_LANE].claimed && !tm_state.lanes[FORK_LANE].bytes ? given
+                                                                                                       : TM_LANES;
 }
 
-static int64_t sum_of_changes(void)
+static int64_t sum_of_lanes(void)
 {
     int64_t sum = 0;
     for (unsigned i = 0; i < lanes_in_use(); i++)
-        sum += state_peek(tm_state.lanes[i].change);
+        sum += state_peek(tm_state.lanes[i].bytes);
     return sum;
 }
 
 /* What the sum was when LANE was at its highest, as far as the other lanes have not moved since. */
 static int64_t highest_sum(const struct tm_lane *lane)
 {
-    return state_peek(tm_state.current) + sum_of_changes() - state_peek(lane->change) + state_peek(lane->high);
+    return sum_of_lanes() - state_peek(lane->bytes) + state_peek(lane->high);
 }
 
-/* The shared sum first: a moment's stop then shows the change twice rather than not at all. */
-void lane_flush(struct tm_lane *lane)
+void lane_look_at_peak(struct tm_lane *lane)
 {
     raise_peak(highest_sum(lane));
-    state_add(tm_state.current, lane->change);
-    __atomic_store_n(&lane->change, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&lane->high, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&lane->high, lane->bytes, __ATOMIC_RELAXED);
+    __atomic_store_n(&lane->looked, lane->bytes, __ATOMIC_RELAXED);
 }
 
 void lane_start_anew(struct tm_lane *lane, uint32_t resets)
 {
-    __atomic_store_n(&lane->high, lane->change, __ATOMIC_RELAXED);
+    __atomic_store_n(&lane->high, lane->bytes, __ATOMIC_RELAXED);
     state_publish(lane->resets, resets);
 }
 
@@ -110,7 +108,7 @@ void lane_read(size_t *current, size_t *peak)
     for (unsigned i = 0; i < lanes_in_use(); i++)
         if (state_peek(tm_state.lanes[i].resets) == (uint32_t)state_peek(tm_state.resets))
             raise_peak(highest_sum(&tm_state.lanes[i]));
-    int64_t sum = state_peek(tm_state.current) + sum_of_changes();
+    int64_t sum = sum_of_lanes();
     raise_peak(sum);
     *current = (size_t)at_least_none(sum);
     *peak = (size_t)state_peek(tm_state.peak);
@@ -119,7 +117,7 @@ void lane_read(size_t *current, size_t *peak)
 void lane_reset_peak(void)
 {
     state_add(tm_state.resets, 1);
-    state_publish(tm_state.peak, at_least_none(state_peek(tm_state.current) + sum_of_changes()));
+    state_publish(tm_state.peak, at_least_none(sum_of_lanes()));
 }
 
 void lane_quiesce(void)

@@ -5,7 +5,7 @@
    ones share the last few, and pass over one that is taken.
 
    `current` is exact. `peak` is exact while one thread allocates; with n of them it is off by up to
-   (n - 1) * TM_LANE_STEP bytes, since a lane tells the shared sum only when it has moved by TM_LANE_STEP. */
+   (n - 1) * TM_LANE_STEP bytes, since a lane looks at the sum of all only when it has moved by TM_LANE_STEP. */
 
 #ifndef TM_LANE_H
 #define TM_LANE_H
@@ -39,22 +39,23 @@ static inline void lane_release(struct tm_lane *lane)
     state_claim = NULL;
 }
 
-/* What lane_count does now and then: the peak is counted anew; the shared sum is told. */
+/* What lane_count does now and then: the peak is counted anew; the sum of all lanes may be a new one. */
 void lane_start_anew(struct tm_lane *lane, uint32_t resets);
-void lane_flush(struct tm_lane *lane);
+void lane_look_at_peak(struct tm_lane *lane);
 
 /* Counts BYTES more, or less. The lane is claimed. */
 static inline void lane_count(struct tm_lane *lane, int64_t bytes)
 {
-    int64_t change = lane->change + bytes;
+    int64_t sum = lane->bytes + bytes;
     uint32_t resets = (uint32_t)state_peek(tm_state.resets);
     if (state_unlikely(lane->resets != resets))
         lane_start_anew(lane, resets);
-    __atomic_store_n(&lane->change, change, __ATOMIC_RELAXED);
-    if (change > lane->high)
-        __atomic_store_n(&lane->high, change, __ATOMIC_RELAXED);
-    if (state_unlikely((uint64_t)(change + TM_LANE_STEP - 1) >= 2 * TM_LANE_STEP - 1))
-        lane_flush(lane);
+    __atomic_store_n(&lane->bytes, sum, __ATOMIC_RELAXED);
+    if (sum > lane->high)
+        __atomic_store_n(&lane->high, sum, __ATOMIC_RELAXED);
+    int64_t change = sum - lane->looked;
+    if (state_unlikely(change >= TM_LANE_STEP || change <= -TM_LANE_STEP))
+        lane_look_at_peak(lane);
 }
 
 /* The sums over all lanes. */

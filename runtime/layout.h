@@ -166,17 +166,18 @@ enum tm_claim {
 };
 
 /* Threads count in lanes so that they do not meet: a lane belongs to the thread that claimed it.
-   current = tm_state.current + sum of change. peak: see tm_state. */
+   current = sum of bytes. peak: see tm_state. */
 #define TM_LANES 64
-#define TM_LANE_STEP (64 << 10) /* bytes of change, up or down, after which a lane tells tm_state.current */
+#define TM_LANE_STEP (64 << 10) /* bytes, up or down, after which a lane looks whether the sum of all is a new peak */
 struct tm_lane {
-    int64_t change;   /* bytes since this lane last told tm_state.current; by claim */
-    int64_t high;     /* the most that change has been since then, or since the peak was reset; by claim */
+    int64_t bytes;    /* of the blocks that were added under this lane, less those removed under it; by claim */
+    int64_t high;     /* the most that bytes was since the lane looked, or since the peak was reset; by claim */
     uint32_t claimed; /* enum tm_claim */
     uint32_t
         resets; /* the tm_state.resets that `high` is of; where it is another, `high` counts for nothing; by claim */
     TM_ADDRESS(struct walk, walk); /* the writer's: the last stack walk; by claim */
-    uint64_t padding[12];
+    int64_t looked;                /* what bytes was when the lane last looked at the peak; by claim */
+    uint64_t padding[11];
 };
 
 enum tm_mode {
@@ -191,7 +192,6 @@ enum tm_mode {
 struct tm_state {
     uint32_t mode;        /* enum tm_mode */
     uint32_t frame_limit; /* 1..65535 */
-    int64_t current;      /* bytes, without what the lanes still hold; they may hold more than that */
     uint64_t peak;        /* bytes; what the lanes still hold may make it more, see doc/debugger-layout.md */
     uint64_t lost;        /* blocks that could not be recorded, for want of memory or of site numbers */
     uint64_t arena_bytes; /* taken from the kernel */
@@ -208,7 +208,7 @@ struct tm_state {
     TM_ADDRESS(struct tm_domain, domains); /* names, oldest first */
     uint64_t domain_count;
     uint64_t resets; /* how often the peak was counted anew */
-    uint64_t reserved[15];
+    uint64_t reserved[16];
     struct tm_lane lanes[TM_LANES]; /* at a multiple of 128 */
 };
 

@@ -37,7 +37,7 @@ NODE_CHUNKS = 6
 NODE_SLOTS = 256
 LEVELS = 16
 LANES = 64
-LANE_STEP = 64 << 10  # bytes that a lane may hold back from tm_state.current
+LANE_STEP = 64 << 10  # bytes that a lane may move before it looks at the peak
 CLAIM_FREE, CLAIM_TAKEN, CLAIM_PAUSED = range(3)
 
 MODE_OFF, MODE_TRACING, MODE_FORKING = range(3)
@@ -72,13 +72,13 @@ class Record:
 
 LAYOUT = Record("tm_layout", ("magic", "16s"), ("byte_order", "I"), ("abi_major", "H"), ("abi_minor", "H"),
                 ("pointer_size", "H"), ("layout_size", "H"), ("state_size", "I"), ("self", "Q"), ("state", "Q"))
-STATE = Record("tm_state", ("mode", "I"), ("frame_limit", "I"), ("current", "q"), ("peak", "Q"), ("lost", "Q"),
+STATE = Record("tm_state", ("mode", "I"), ("frame_limit", "I"), ("peak", "Q"), ("lost", "Q"),
                ("arena_bytes", "Q"), ("slabs", "Q"), ("head", "Q"), ("segments", "Q"), ("modules", "Q"),
                ("module_count", "I"), ("unloads", "I"), ("site_count", "Q"), ("node_count", "Q"),
                ("unloads_lost", "Q"), ("started", "Q"), ("domains", "Q"), ("domain_count", "Q"),
-               ("resets", "Q"), ("reserved", "15Q"), ("lanes", f"{LANES * 128}s"))
-LANE = Record("tm_lane", ("change", "q"), ("high", "q"), ("claimed", "I"), ("resets", "I"), ("walk", "Q"),
-              ("padding", "12Q"))
+               ("resets", "Q"), ("reserved", "16Q"), ("lanes", f"{LANES * 128}s"))
+LANE = Record("tm_lane", ("bytes", "q"), ("high", "q"), ("claimed", "I"), ("resets", "I"), ("walk", "Q"),
+              ("looked", "q"), ("padding", "11Q"))
 SLAB = Record("tm_slab", ("magic", "I"), ("kind", "I"), ("size", "Q"), ("used", "Q"), ("next", "Q"),
               ("number", "Q"), ("reserved", "3Q"))
 SITE = Record("tm_site", ("hash", "Q"), ("domain", "I"), ("nframe", "I"), ("flags", "I"), ("size_high", "I"),

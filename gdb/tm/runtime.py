@@ -82,10 +82,10 @@ class Runtime(Tables):
         except Unreadable:
             raise Unreadable(self._state_address, STATE.size, "the runtime's tm_state") from None
         lanes = [LANE.unpack(self.order, fields["lanes"], LANE.size * lane) for lane in range(LANES)]
-        in_use = sum(1 for lane in lanes if lane["change"] or lane["high"])
+        in_use = sum(1 for lane in lanes if lane["bytes"] or lane["high"])
         claims = [lane["claimed"] for lane in lanes if lane["claimed"] != CLAIM_FREE]
-        current = fields["current"] + sum(lane["change"] for lane in lanes)
-        climbs = [lane["high"] - lane["change"] for lane in lanes if lane["resets"] == fields["resets"] & 0xffffffff]
+        current = sum(lane["bytes"] for lane in lanes)
+        climbs = [lane["high"] - lane["bytes"] for lane in lanes if lane["resets"] == fields["resets"] & 0xffffffff]
         peak = max(fields["peak"], current + max(climbs, default=0), current)
         if current < 0:
             self.note(f"the runtime's sum of bytes is damaged ({current}): taken as 0")

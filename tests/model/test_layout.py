@@ -141,9 +141,9 @@ def example(order: str = "<", pointer_size: int = 8, **header: object) -> Image:
         "pointer_size": pointer_size, "layout_size": layout.LAYOUT.size, "state_size": layout.STATE.size,
         "self": LAYOUT_AT, "state": STATE_AT, **header})
     lanes = bytearray(layout.LANES * layout.LANE.size)
-    struct.pack_into(order + "qq", lanes, 0, -24, 5)
+    struct.pack_into(order + "qq", lanes, 0, 976, 1005)
     struct.pack_into(order + "qq", lanes, 3 * layout.LANE.size, 100, 700)
-    image.record(STATE_AT, layout.STATE, mode=1, frame_limit=25, current=1000, peak=1200, lost=2, arena_bytes=1 << 22,
+    image.record(STATE_AT, layout.STATE, mode=1, frame_limit=25, peak=1200, lost=2, arena_bytes=1 << 22,
                  slabs=NODES_AT, head=HEAD_AT, segments=SEGMENTS_AT, modules=MODULES_AT, module_count=1, unloads=1,
                  site_count=2, node_count=2, domains=DOMAINS_AT, domain_count=3, lanes=bytes(lanes))
     first, second = NODES_AT + layout.SLAB_HEADER, NODES_AT + layout.SLAB_HEADER + layout.NODE.size
