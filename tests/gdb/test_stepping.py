@@ -1,6 +1,7 @@
-"""test_stepping.py: a stop at any instruction is readable: stepi through malloc, realloc, free, a snapshot each step.
+"""test_stepping.py: a stop at any instruction is readable in GDB: stepi through malloc, realloc, free, a reading each
+step. test_every_instruction.py proves more of it, without GDB.
 
-TM_TEST_STEPI: how many instructions, 7000 by default.
+TM_TEST_STEPI: how many instructions, 1000 by default.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import unittest
 
 from support import GdbTest, at_checkpoint, gdb, line_of, preload, program, python
 
-STEPS = int(os.environ.get("TM_TEST_STEPI", "7000"))
+STEPS = int(os.environ.get("TM_TEST_STEPI", "1000"))
 # Where a page's node is made, gets an index and chunks and outgrows them; then where blocks go and move.
 MOMENTS = (0, 4, 8, 16, 32, 64, 199, 207, 260, 402)
 
