@@ -12,8 +12,8 @@ from bisect import bisect_right
 from collections import defaultdict
 from typing import Iterator, NamedTuple, Sequence
 
-from .layout import (INDEX, NODE, NODE_CHUNKS, NODE_INLINE, NODE_SLOTS, OFFSET_SHIFT, SIZE_BITS, SLAB_ENTRY,
-                     SLAB_HEADER, SLAB_NODE, SLAB_OTHER)
+from .layout import (ADDRESS_MASK, INDEX, NODE, NODE_CHUNKS, NODE_INLINE, NODE_SLOTS, OFFSET_SHIFT, SIZE_BITS,
+                     SLAB_ENTRY, SLAB_HEADER, SLAB_NODE, SLAB_OTHER)
 from .memory import pieces, words
 from .tables import Tables
 
@@ -73,7 +73,7 @@ class BlockTable:
         for first, entries in self._runs(fields):
             for entry, offset in zip(entries, offsets[first:]):  # type: ignore[index]
                 if entry >> SIZE_BITS:
-                    columns.addresses.append(key + (offset << OFFSET_SHIFT))
+                    columns.addresses.append(key + (offset << OFFSET_SHIFT) & ADDRESS_MASK)
                     columns.entries.append(entry)
 
     def _runs(self, fields: tuple[int, ...]) -> Iterator[tuple[int, Sequence[int]]]:

@@ -13,10 +13,9 @@ from typing import Iterable, Mapping, Sequence, overload
 
 from . import stacks
 from .elf import ElfFile
-from .layout import Module, Site
+from .layout import ADDRESS_MASK, Module, Site
 from .lines import Answer, Found, Question, ask, shown_paths
-from .stacks import (ADDRESS_MASK, LazySite, Place, RawFrame, SiteTable, Stacks, bare_frame, signal_place,
-                     unloaded_place)
+from .stacks import LazySite, Place, RawFrame, SiteTable, Stacks, bare_frame, signal_place, unloaded_place
 
 _DEBUG_DIRECTORY = "/usr/lib/debug/.build-id"
 

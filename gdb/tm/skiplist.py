@@ -193,7 +193,8 @@ class Skiplist:
                 continue
             site = self._site(number)
             size = entry & SIZE_MASK | site.size_high << SIZE_BITS
-            blocks.append(Block(fields["key"] + (offsets[slot] << OFFSET_SHIFT), size, fields["domain"], site))
+            address = fields["key"] + (offsets[slot] << OFFSET_SHIFT) & _KEY_MAX
+            blocks.append(Block(address, size, fields["domain"], site))
         return blocks
 
     def _offsets(self, fields: dict[str, Any]) -> bytes:

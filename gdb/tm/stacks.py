@@ -12,12 +12,11 @@ from typing import NamedTuple, Sequence
 
 from . import model
 from .elf import ElfFile
-from .layout import Module, Site
+from .layout import ADDRESS_MASK, Module, Site
 
 RawFrame = tuple[str, int, "str | None", "str | None", int]
 Frames = tuple[RawFrame, ...]
 
-ADDRESS_MASK = (1 << 64) - 1
 SIGNAL_FRAME = "<signal handler called>"
 
 # By the name that GDB gives the architecture's family: the code that a signal handler returns to.
