@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import unittest
 
-from support import GdbTest, RUNTIME, at_checkpoint, gdb, kernel_core, new_directory, preload, program
+from support import GdbTest, RUNTIME, Result, at_checkpoint, gdb, kernel_core, new_directory, preload, program
 
 COMMANDS = ("tm-info", "tm-stats", "tm-traces", "tm-snapshot save x.snap", "tm-traceback 16")
 
@@ -49,6 +49,8 @@ class NothingToReadTest(GdbTest):
 
 class WordsTest(GdbTest):
     """Words that make no sense are named, and so are those that would."""
+
+    results: dict[str, Result]
 
     def refused(self, command: str, *words: str) -> None:
         with self.subTest(command=command):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import unittest
+from pathlib import Path
 
 from support import (DOOR, GdbTest, PROGRAMS, Result, RUNTIME, STATIC_RUNTIME, at_checkpoint, facts, gdb,
                      kernel_core, line_of, new_directory, preload, program, python, rows, run_traced)
@@ -22,6 +23,7 @@ def answers(steps: list[str]) -> list[str]:
 class LiveTest(GdbTest):
     """One GDB session on known.c, asserted from many sides."""
 
+    directory: Path
     results: dict[str, Result]
 
     @classmethod

@@ -115,8 +115,9 @@ class Target:
                 yield f"level 1 of {name}", fields["tower"]
             if fields["index"]:
                 yield f"offsets of {name}", fields["index"] + layout.INDEX.size
-            for chunk in filter(None, fields["chunks"]):
-                yield f"chunk of {name}", chunk
+            for chunk in fields["chunks"]:
+                if chunk:
+                    yield f"chunk of {name}", chunk
 
     def _chosen_nodes(self) -> list[tuple[str, int]]:
         """The first and the last, one with an index, one with a tower."""
@@ -236,6 +237,11 @@ def in_small_process(problems: Callable[[], Iterator[str]]) -> list[str]:
 @unittest.skipUnless(struct.calcsize("P") == 8, "the core is read as a 64-bit one")
 class DamagedCoreTest(GdbTest):
     """The reader alone, without GDB."""
+
+    content: bytes
+    core: CoreFile
+    target: Target
+    addresses: list[int]
 
     @classmethod
     def setUpClass(cls) -> None:

@@ -59,7 +59,7 @@ class Act(NamedTuple):
 
 
 class Slabs(NamedTuple):
-    count: Counter[int]  # by kind
+    number: Counter[int]  # by kind
     used: Counter[int]  # bytes
 
 
@@ -81,7 +81,7 @@ class Moments(tracee.Tracee):
     def slabs(self) -> Slabs:
         slabs = Slabs(Counter(), Counter())
         for slab in Runtime(self.read, self.word(self._layout)).slabs():
-            slabs.count[slab.kind] += 1
+            slabs.number[slab.kind] += 1
             slabs.used[slab.kind] += slab.used
         return slabs
 
@@ -174,8 +174,8 @@ class Proof:
             elif act.kind == LIBRARY:
                 assert stage.items() - self._foreign.items() <= sizes.items(), f"{context}: the program's changed"
             else:
-                stage = next((one for one in chain([stage], remaining) if one == sizes), None)
-                assert stage is not None, f"{context}: neither what was nor what comes: {changed}"
+                stage = next((one for one in chain([stage], remaining) if one == sizes), {})
+                assert stage == sizes, f"{context}: neither what was nor what comes: {changed}"
             self._check_sum(context, act, stages[0], verdict)
             self._check_lists(context, verdict)
             known = blocks
@@ -197,9 +197,12 @@ class Proof:
 
     def _check_lists(self, context: str, verdict: Verdict) -> None:
         """What was unloaded, and what domains are called, only grows, by one at a time."""
-        for before, now in ((self.modules, verdict.modules), (self.names, list(verdict.names.items()))):
-            assert now[:len(before)] == before and len(now) <= len(before) + 1, f"{context}: {before}, then {now}"
-            before[:] = now
+        modules, names = verdict.modules, list(verdict.names.items())
+        assert modules[:len(self.modules)] == self.modules and len(modules) <= len(self.modules) + 1, \
+            f"{context}: {self.modules}, then {modules}"
+        assert names[:len(self.names)] == self.names and len(names) <= len(self.names) + 1, \
+            f"{context}: {self.names}, then {names}"
+        self.modules, self.names = modules, names
 
     def _check_last(self, act: Act, held: dict[Place, int], verdict: Verdict) -> None:
         """Between two acts all is in step."""
@@ -230,6 +233,8 @@ def functions_at(addresses: set[int]) -> set[str]:
 @unittest.skipUnless(RUNTIME.exists(), f"the runtime is not built: {RUNTIME}")
 class EveryInstructionTest(unittest.TestCase):
     maxDiff = None
+    directory: Path
+    path: Path
 
     @classmethod
     def setUpClass(cls) -> None:
@@ -277,7 +282,7 @@ class EveryInstructionTest(unittest.TestCase):
             while moments.go():
                 moments.go()
                 now = moments.slabs()
-                what = [f"slab of kind {kind}" for kind in range(4) if now.count[kind] > before.count[kind]]
+                what = [f"slab of kind {kind}" for kind in range(4) if now.number[kind] > before.number[kind]]
                 if now.used[layout.SLAB_OTHER] - before.used[layout.SLAB_OTHER] >= LARGE_TABLE:
                     what.append("large table")
                 if now.used[layout.SLAB_ENTRY] > before.used[layout.SLAB_ENTRY]:

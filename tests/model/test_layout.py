@@ -10,6 +10,7 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
+from typing import Callable
 
 TOP = Path(os.environ.get("TM_TOP_SRCDIR", Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(TOP / "gdb"))
@@ -431,8 +432,10 @@ class PlainPythonTest(unittest.TestCase):
 
     def test_functions_need_gdb(self) -> None:
         import tm
-        for function in (tm.take_snapshot, tm.is_tracing, tm.get_traced_memory, tm.get_traceback_limit,
-                         tm.get_tracemalloc_memory, lambda: tm.get_object_traceback(1)):
+        functions: list[Callable[[], object]] = [
+            tm.take_snapshot, tm.is_tracing, tm.get_traced_memory, tm.get_traceback_limit, tm.get_tracemalloc_memory,
+            lambda: tm.get_object_traceback(1)]
+        for function in functions:
             with self.assertRaisesRegex(RuntimeError, "GDB"):
                 function()
 

@@ -12,7 +12,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
-from typing import Iterator, Mapping, NamedTuple, Sequence
+from typing import Iterator, Mapping, NamedTuple, Sequence, TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "gdb"))
 
@@ -29,6 +29,9 @@ _libc.ptrace.restype = ctypes.c_long
 _libc.process_vm_readv.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong,
                                    ctypes.c_ulong]
 _libc.process_vm_readv.restype = ctypes.c_ssize_t
+
+
+Self = TypeVar("Self", bound="Tracee")
 
 
 class MappedFile(NamedTuple):
@@ -105,7 +108,7 @@ class Tracee:
                 os._exit(127)
         self._wait()
 
-    def __enter__(self) -> Tracee:
+    def __enter__(self: Self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
