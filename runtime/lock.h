@@ -30,8 +30,8 @@ static inline void lock_reset(struct lock *lock)
 
 static inline void lock_acquire(struct lock *lock)
 {
-    uint32_t free = 0;
-    if (!atomic_compare_exchange_strong(&lock->word, &free, 1))
+    uint32_t expected = 0;
+    if (!atomic_compare_exchange_strong(&lock->word, &expected, 1))
         lock_wait(lock);
 }
 

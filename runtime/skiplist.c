@@ -162,10 +162,10 @@ static enum skiplist_result put_by_page(uintptr_t address, uint64_t entry, uint6
 
 static enum skiplist_result put_by_search(uint32_t domain, uintptr_t address, uint64_t entry, uint64_t *old)
 {
-    struct tm_node *before[TM_LEVELS];
     enum skiplist_result result = SKIPLIST_OFF;
     state_acquire(&order_lock);
     if (state_is_tracing()) {
+        struct tm_node *before[TM_LEVELS];
         struct tm_node *node = search(domain, node_key(address), before);
         if (!node)
             node = link_new(domain, node_key(address));

@@ -61,7 +61,6 @@ struct machine {
     unsigned depth;
     uintptr_t location;
     uintptr_t target;
-    bool unsupported;
 };
 
 static const struct unwind_rule cut = {.kind = UNWIND_CUT};
