@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import unittest
+from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ else:
     model = importlib.import_module("tm.model")
     snapfile = importlib.import_module("tm.snapfile")
 
-__all__ = ["SECONDS", "TestWithDirectory", "WIDE", "model", "snapfile"]
+__all__ = ["SECONDS", "TestWithDirectory", "WIDE", "boundary_values", "model", "snapfile"]
 
 SECONDS = 60  # after which a test counts as hung
 
@@ -37,6 +38,16 @@ WIDE: list[model.RawTrace] = [
     (3, 5, (("plain.c", 9),), 1),
     (0, 1, (), None),
 ]
+
+
+def boundary_values(payload: bytes) -> Iterator[bytes]:
+    """The payload with each byte, and the 4 bytes from there on, replaced by what a reader may stumble over."""
+    for place, byte in enumerate(payload):
+        for value in {0, 1, 127, 128, 255, byte + 1 & 255, byte - 1 & 255} - {byte}:
+            yield payload[:place] + bytes([value]) + payload[place + 1:]
+        for four in (bytes(4), b"\xff" * 4, b"\0\0\0\x80"):
+            if payload[place:place + 4] not in (four, four[:1]):
+                yield payload[:place] + four + payload[place + 4:]
 
 
 class TestWithDirectory(unittest.TestCase):

@@ -10,7 +10,7 @@ from array import array
 from typing import Any
 from zlib import crc32
 
-from support import WIDE, TestWithDirectory, model, snapfile
+from support import WIDE, TestWithDirectory, boundary_values, model, snapfile
 
 SEED = 7
 HEADER = 16
@@ -110,6 +110,20 @@ class TestFuzz(TestWithDirectory):
             except snapfile.SnapshotError:
                 refused += 1
         self.assertLess(tracemalloc.get_traced_memory()[1], 3_000_000)
+        self.assertGreater(refused, rounds // 3)
+        self.assertLess(refused, rounds)
+
+    def test_every_place_with_right_checksums(self) -> None:
+        sections = take_apart(self.whole)
+        refused = rounds = 0
+        for number, (kind, payload) in enumerate(sections):
+            for changed in boundary_values(payload):
+                rounds += 1
+                self.write(sealed([*sections[:number], (kind, changed), *sections[number + 1:]], self.whole[:HEADER]))
+                try:
+                    self.use(snapfile.load(self.path))
+                except snapfile.SnapshotError:
+                    refused += 1
         self.assertGreater(refused, rounds // 3)
         self.assertLess(refused, rounds)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 from zlib import crc32
 
-from support import TestWithDirectory, model, snapfile
+from support import TestWithDirectory, boundary_values, model, snapfile
 
 if TYPE_CHECKING:
     from tm import lines, offline
@@ -230,6 +230,21 @@ class TestFuzz(TestWithDirectory):
             except snapfile.SnapshotError:
                 refused += 1
         self.assertLess(tracemalloc.get_traced_memory()[1], 3_000_000)
+        self.assertGreater(refused, rounds // 10)
+        self.assertLess(refused, rounds)
+
+    def test_every_place_with_right_checksums(self) -> None:
+        refused = rounds = 0
+        for number, (kind, payload) in enumerate(self.sections):
+            for changed in boundary_values(payload):
+                rounds += 1
+                self.write(sealed([*self.sections[:number], (kind, changed), *self.sections[number + 1:]]))
+                try:
+                    snapshot = snapfile.load(self.path)
+                    snapshot.statistics("traceback")
+                    snapshot.notes
+                except snapfile.SnapshotError:
+                    refused += 1
         self.assertGreater(refused, rounds // 10)
         self.assertLess(refused, rounds)
 
