@@ -270,7 +270,10 @@ class EveryInstructionTest(unittest.TestCase):
         self.assertEqual(proof.modules, [str(self.directory / f"p{number}.so") for number in range(MODULES)])
         self.assertEqual(proof.names, [(number, ("even", "odd")[number % 2]) for number in range(20)])
         covered = functions_at(moments.pcs)
-        self.assertEqual([name for name in COVERED if name not in covered], [])
+        if not any("<" in name for name in covered):
+            self.skipTest("the runtime was built without -g: nothing tells which functions were stepped through")
+        self.assertEqual([name for name in COVERED if name not in covered], [],
+                         "not stepped through, or under another name now")
 
     def choose(self) -> tuple[set[int], Counter[str]]:
         """The numbers of the acts to step through: those with a name, and those in which a table grew."""

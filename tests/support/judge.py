@@ -18,6 +18,10 @@ from tm.skiplist import Skiplist  # noqa: E402
 
 Place = tuple[int, int]  # (domain, address)
 
+_NEW_SITES = 4096  # bytes
+
+_tracebacks: dict[tuple[int, ...], tuple[int, ...]] = {}
+
 
 class Found(NamedTuple):
     size: int
@@ -56,7 +60,8 @@ def judge(read: Read, layout: int, again: Read | None = None) -> Verdict:
     listed = list(Skiplist(tables).blocks())
     modules = [module.path for module in tables.modules()]
     names = tables.domain_names()
-    blocks = {(block.domain, block.address): Found(block.size, block.site.pcs, block.site.is_cut) for block in listed}
+    blocks = {(block.domain, block.address): Found(block.size, _one(block.site.pcs), block.site.is_cut)
+              for block in listed}
     problems = list(tables.notes)
     columns = BlockTable(Runtime(again or read, layout)).columns()
     if counted.missing:
@@ -74,6 +79,11 @@ def judge(read: Read, layout: int, again: Read | None = None) -> Verdict:
     return Verdict(blocks, tables.state, tables.slabs(), modules, names, problems)
 
 
+def _one(pcs: tuple[int, ...]) -> tuple[int, ...]:
+    """The same object for tracebacks that are the same: many verdicts are kept at a time."""
+    return _tracebacks.setdefault(pcs, pcs)
+
+
 class Watched(NamedTuple):
     """A verdict, and the memory it came from: as long as that stays as it is, so does the verdict."""
 
@@ -88,7 +98,8 @@ def watch(read: Read, layout: int) -> Watched:
 
 
 def _joined(ranges: set[tuple[int, int]], slabs: list[Slab]) -> list[tuple[int, int]]:
-    """Without overlaps, and without what no slab has handed out yet: its `used` is among what is watched."""
+    """Without overlaps, and without what no slab has handed out yet: its `used` is among what is watched. Of sites,
+    which are many and never change, only the newest."""
     joined: list[list[int]] = []
     for start, end in sorted(ranges):
         if joined and start <= joined[-1][1]:
@@ -96,11 +107,12 @@ def _joined(ranges: set[tuple[int, int]], slabs: list[Slab]) -> list[tuple[int, 
         else:
             joined.append([start, end])
     for slab in slabs:
+        payload = slab.address + SLAB_HEADER
+        holes = [(payload + slab.used, slab.address + slab.size)]
         if slab.kind == SLAB_SITE:
-            joined = [piece for one in joined for piece in _without(one, slab.address + SLAB_HEADER, slab.address + max(
-                SLAB_HEADER, slab.used - 4096))]
-        joined = [piece for one in joined
-                  for piece in _without(one, slab.address + SLAB_HEADER + slab.used, slab.address + slab.size)]
+            holes.append((payload, payload + max(0, slab.used - _NEW_SITES)))
+        for hole in holes:
+            joined = [piece for one in joined for piece in _without(one, *hole)]
     return [(start, end - start) for start, end in joined]
 
 

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "gdb"))
 from tm.memory import Unreadable  # noqa: E402
 
 _ADDR_NO_RANDOMIZE = 0x0040000
-_TRACEME, _PEEKUSER, _CONT, _KILL, _SINGLESTEP = 0, 3, 7, 8, 9
+_TRACEME, _PEEKUSER, _CONT, _SINGLESTEP = 0, 3, 7, 9
 _RIP = 16 * 8  # in the kernel's struct user
 _RANGES_MAX = 1024  # of one process_vm_readv
 
@@ -48,9 +48,7 @@ class Ranges:
     def __init__(self, pid: int, ranges: Sequence[tuple[int, int]]) -> None:
         """(address, length) pairs."""
         self._pid = pid
-        self._length = sum(length for _, length in ranges)
-        self._buffer = ctypes.create_string_buffer(self._length)
-        self._local = struct.pack("QQ", ctypes.addressof(self._buffer), self._length)
+        self._buffer = ctypes.create_string_buffer(sum(length for _, length in ranges))
         self._groups = [(b"".join(struct.pack("QQ", *one) for one in ranges[first:first + _RANGES_MAX]),
                          len(ranges[first:first + _RANGES_MAX]),
                          sum(length for _, length in ranges[first:first + _RANGES_MAX]))
