@@ -1,0 +1,56 @@
+/* tables.h: walks the live blocks of the traced program from inside, by layout.h alone: a second reader beside GDB's.
+ */
+
+#ifndef TABLES_H
+#define TABLES_H
+
+#include "layout.h"
+
+#include <stddef.h>
+
+#pragma weak tm_layout
+
+/* Called with each live block of the heap's domain, by rising page. SITE is where it was allocated. */
+typedef void tables_visit(uintptr_t address, uint64_t size, const struct tm_site *site, void *context);
+
+static inline const struct tm_site *tables_site(uint64_t entry)
+{
+    uint64_t id = entry >> TM_SIZE_BITS;
+    const char *segment = (const char *)tm_layout.state->segments[id >> TM_SEGMENT_SHIFT].sites;
+    return (const struct tm_site *)(segment + (id & ((1 << TM_SEGMENT_SHIFT) - 1)) * TM_SITE_UNIT);
+}
+
+static inline void tables_visit_slot(const struct tm_node *node, unsigned slot, uint64_t entry, tables_visit *visit,
+                                     void *context)
+{
+    if (entry >> TM_SIZE_BITS == 0)
+        return;
+    const struct tm_site *site = tables_site(entry);
+    uint64_t size = (uint64_t)site->size_high << TM_SIZE_BITS | (entry & ((UINT64_C(1) << TM_SIZE_BITS) - 1));
+    const uint8_t *offsets = node->index ? node->index->offsets : node->offsets;
+    uint64_t phase = node->key & TM_PHASE_MASK;
+    visit(node->key - phase + ((uint64_t)offsets[slot] << TM_OFFSET_SHIFT) + phase, size, site, context);
+}
+
+static inline void tables_visit_node(const struct tm_node *node, tables_visit *visit, void *context)
+{
+    for (unsigned slot = 0; slot < TM_NODE_INLINE; slot++)
+        tables_visit_slot(node, slot, node->entries[slot], visit, context);
+    for (unsigned chunk = 0; chunk < TM_NODE_CHUNKS; chunk++) {
+        unsigned first = TM_NODE_INLINE << chunk;
+        for (unsigned at = 0; node->chunks[chunk].entries && at < first; at++)
+            tables_visit_slot(node, first + at, node->chunks[chunk].entries[at], visit, context);
+    }
+}
+
+/* Visits nothing where the library is not there or never traced. */
+static inline void tables_walk(tables_visit *visit, void *context)
+{
+    if (!&tm_layout || !tm_layout.state->head)
+        return;
+    for (const struct tm_node *node = tm_layout.state->head->next; node; node = node->next)
+        if (node->domain == 0)
+            tables_visit_node(node, visit, context);
+}
+
+#endif
