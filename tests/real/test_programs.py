@@ -7,7 +7,8 @@ import shutil
 import unittest
 from pathlib import Path
 
-from programs import ProgramTest, SOURCE, need
+from programs import ProgramTest, need
+from support import SOURCE
 
 PERL = r"""
 use strict; use warnings; use Config;
@@ -20,7 +21,7 @@ defined(my $pid = fork) or die; if (!$pid) { my @a = map { [1..$_] } 1..200; exi
 waitpid $pid, 0; print "child: ", $? >> 8, "\n";
 if ($Config{useithreads}) {
     require threads;
-    my @t = map { my $n = $_; threads->create(sub { my %m = map { $_ => "v$_" } 1..2000; scalar(keys %m) + $n }) } 1..4;
+    my @t = map { my $n = $_; threads->create(sub { my %m = map { $_ => "v$_" } 1..2000; keys(%m) + $n }) } 1..4;
     print "thread: ", $_->join, "\n" for @t;
 }
 our @kept = map { [ $_, "kept $_" ] } 1..300;
@@ -129,7 +130,8 @@ public class Main {
         }
         for (Future<Long> part : parts) System.out.println(part.get());
         pool.shutdown();
-        System.out.print(new String(new ProcessBuilder("echo", "from a child").start().getInputStream().readAllBytes()));
+        Process child = new ProcessBuilder("echo", "from a child").start();
+        System.out.print(new String(child.getInputStream().readAllBytes()));
         System.err.println("done");
         System.exit(5);
     }
@@ -204,13 +206,13 @@ class RealPrograms(ProgramTest):
 
     def test_node(self) -> None:
         need("node")
-        self.assertSame(["node", "main.js"], lambda directory: (directory / "main.js").write_text(NODE) and None,
+        self.assertSame(["node", "main.js"], lambda directory: (directory / "main.js").write_text(NODE),
                         status=3, reports_of="node", at_least=100)
 
     def test_java(self) -> None:
         need("java", "javac")
         self.assertSame(["java", "-XX:-UsePerfData", "-Xmx256m", "Main.java"],
-                        lambda directory: (directory / "Main.java").write_text(JAVA) and None,
+                        lambda directory: (directory / "Main.java").write_text(JAVA),
                         status=5, reports_of="java", at_least=100)
 
 

@@ -1,8 +1,8 @@
 /* witness.c: to be preloaded behind the library: libc's malloc with books of its own, the oracle of a whole process.
 
    Every block that the library takes from malloc for the program is in these books, with its size and whether the
-   library traced at that time. witness_report, called at the program's end and by debuggers, holds the library's
-   tables against them block by block, and the books against glibc's mallinfo2. */
+   library traced at that time. A report, at the program's end or when a debugger asks, holds the library's tables
+   against them block by block, and the books against glibc's mallinfo2. */
 
 #define _GNU_SOURCE
 #include "tables.h"
@@ -290,7 +290,7 @@ static long count_threads(void)
 }
 
 /* Writes the comparison to PATH, a line for each fact. Returns 0, or -1. */
-HOOK int witness_report(const char *path)
+static int witness_report(const char *path)
 {
     static struct comparison comparison;
     static char text[2048];
@@ -326,13 +326,24 @@ __attribute__((constructor)) static void begin(void)
     pthread_atfork(acquire, release, release);
 }
 
-__attribute__((destructor)) static void end(void)
+static void report_as(const char *suffix)
 {
     char path[sizeof directory + 32];
     if (!*directory)
         return;
-    snprintf(path, sizeof path, "%s/%d", directory, (int)getpid());
+    snprintf(path, sizeof path, "%s/%d%s", directory, (int)getpid(), suffix);
     int error = errno;
     witness_report(path);
     errno = error;
+}
+
+/* For debuggers, which would allocate a text that they pass. */
+HOOK void witness_report_now(void)
+{
+    report_as(".now");
+}
+
+__attribute__((destructor)) static void end(void)
+{
+    report_as("");
 }
