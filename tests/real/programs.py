@@ -20,7 +20,7 @@ from typing import Callable, Mapping, NamedTuple, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "gdb"))
 
-from support import RUNTIME, SOURCE, compile_file, new_directory, work_directory  # noqa: E402
+from support import BUILD, RUNTIME, SOURCE, compile_file, new_directory, work_directory  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 TIMEOUT = 120
@@ -66,8 +66,17 @@ class Report(NamedTuple):
 
 def need(*programs: str) -> None:
     for program in programs:
-        if shutil.which(program) is None:
-            raise unittest.SkipTest(f"{program} is not installed")
+        find(program)
+
+
+def find(program: str, *other_names: str) -> str:
+    """Its path, also where bootstrap unpacks what it does not install; skips the test where it is nowhere."""
+    places = os.pathsep.join([os.environ["PATH"], "/usr/sbin", str(BUILD / "build" / "parts" / "usr" / "sbin")])
+    for name in (program, *other_names):
+        path = shutil.which(name, path=places)
+        if path:
+            return path
+    raise unittest.SkipTest(f"{program} is not installed")
 
 
 @functools.lru_cache(maxsize=None)

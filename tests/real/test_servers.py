@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Iterator, Mapping, Sequence
 
 import tm
-from programs import HERE, ProgramTest, need, plain, read_report, traced, witnessed
+from programs import HERE, ProgramTest, find, need, plain, read_report, traced, witnessed
 from support import SOURCE, compile_file, facts, gdb, new_directory, python
 
 TIMEOUT = 120
@@ -70,10 +70,10 @@ nonsense
 
 @contextlib.contextmanager
 def running(command: Sequence[str], directory: Path, environment: Mapping[str, str],
-            ready: Path) -> Iterator[subprocess.Popen[bytes]]:
+            ready: Path, program: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """The server while it runs, from when READY, its socket, takes connections."""
     with open(directory / "log", "wb") as log:
-        server = subprocess.Popen(command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=log,
+        server = subprocess.Popen(command, executable=program, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=log,
                                   stderr=subprocess.STDOUT, start_new_session=True)
     try:
         wait_for_socket(ready, server, directory / "log")
@@ -193,7 +193,7 @@ class ServerTest(ProgramTest):
 
 class Nginx(ServerTest):
     def serve(self, environment: Mapping[str, str]) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
-        need("nginx")
+        nginx = find("nginx")
         self.directory = new_directory()
         (self.directory / "html").mkdir()
         (self.directory / "html" / "small").write_text("small\n" * 30)
@@ -202,7 +202,7 @@ class Nginx(ServerTest):
         self.socket = self.directory / "nginx.sock"
         user = "user root;" if os.geteuid() == 0 else ""
         (self.directory / "nginx.conf").write_text(NGINX.format(user=user, socket=self.socket))
-        return running(["nginx", "-p", str(self.directory), "-c", "nginx.conf", "-e", "stderr"], self.directory,
+        return running([nginx, "-p", str(self.directory), "-c", "nginx.conf", "-e", "stderr"], self.directory,
                        environment, self.socket)
 
     def end(self, server: subprocess.Popen[bytes]) -> tuple[int, list[str]]:
@@ -256,11 +256,14 @@ def usable() -> Path:
 
 class Redis(ServerTest):
     def serve(self, environment: Mapping[str, str]) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
-        need("redis-server", "redis-cli", "redis-benchmark")
+        need("redis-cli", "redis-benchmark")
+        # One program under three names. Debian has the server's in a package that starts it with the machine.
+        redis = find("redis-server", "redis-check-rdb")
         self.directory = new_directory()
         self.socket = self.directory / "redis.sock"
         return running(["redis-server", "--port", "0", "--unixsocket", str(self.socket), "--save", "",
-                        "--enable-debug-command", "yes", "--io-threads", "2"], self.directory, environment, self.socket)
+                        "--enable-debug-command", "yes", "--io-threads", "2"],
+                       self.directory, environment, self.socket, redis)
 
     def ask(self, commands: str) -> str:
         return subprocess.run(["redis-cli", "-s", str(self.socket)], input=commands, text=True, check=True,
