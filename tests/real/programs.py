@@ -183,7 +183,7 @@ class ProgramTest(unittest.TestCase):
         found = [read_report(path.read_text()) for path in reports.iterdir()]
         for report in found:
             self.assertReportIsClean(report)
-        of_program = [report for report in found if report.program.startswith(program)]
+        of_program = [report for report in found if report.program == program]
         most = max((report.agreed.blocks for report in of_program), default=-1)
         self.assertGreaterEqual(most, at_least, [report.program for report in found])
         return of_program

@@ -73,8 +73,9 @@ def running(command: Sequence[str], directory: Path, environment: Mapping[str, s
             ready: Path, program: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """The server while it runs, from when READY, its socket, takes connections."""
     with open(directory / "log", "wb") as log:
-        server = subprocess.Popen(command, executable=program, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=log,
-                                  stderr=subprocess.STDOUT, start_new_session=True)
+        server = subprocess.Popen(command, executable=program, cwd=directory, env=environment,
+                                  stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                                  start_new_session=True)
     try:
         wait_for_socket(ready, server, directory / "log")
         yield server

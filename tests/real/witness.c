@@ -275,6 +275,10 @@ static int write_all(const char *path, const char *text)
     return written < 0 ? -1 : 0;
 }
 
+/* From the program's start: WITNESS, the directory of the reports, and the name, which programs write over later. */
+static char directory[512];
+static char program[64];
+
 /* The 18th word after the name, which may hold anything. */
 static long count_threads(void)
 {
@@ -305,24 +309,21 @@ static int witness_report(const char *path)
              "program %s\nthreads %ld\ntracing %d\nlost %lu\nagreed %zu %lu\nghosts %zu %lu\nresized %zu %lu\nmissing "
              "%zu %lu\n"
              "early %zu %lu\nchunks %zu %lu\nuordblks %zu\nhblkhd %zu\nexamples%s\n",
-             program_invocation_short_name, count_threads(), is_tracing, lost, comparison.agreed.count,
-             comparison.agreed.bytes, comparison.ghosts.count, comparison.ghosts.bytes, comparison.resized.count,
-             comparison.resized.bytes, comparison.missing.count, comparison.missing.bytes, comparison.early.count,
-             comparison.early.bytes, comparison.chunks.count, comparison.chunks.bytes, info.uordblks, info.hblkhd,
-             comparison.examples);
+             program, count_threads(), is_tracing, lost, comparison.agreed.count, comparison.agreed.bytes,
+             comparison.ghosts.count, comparison.ghosts.bytes, comparison.resized.count, comparison.resized.bytes,
+             comparison.missing.count, comparison.missing.bytes, comparison.early.count, comparison.early.bytes,
+             comparison.chunks.count, comparison.chunks.bytes, info.uordblks, info.hblkhd, comparison.examples);
     int status = write_all(path, text);
     release();
     return status;
 }
-
-/* WITNESS names the directory of the reports. */
-static char directory[512];
 
 __attribute__((constructor)) static void begin(void)
 {
     const char *value = getenv("WITNESS");
     if (value && strlen(value) < sizeof directory)
         strcpy(directory, value);
+    strncpy(program, program_invocation_short_name, sizeof program - 1);
     pthread_atfork(acquire, release, release);
 }
 
