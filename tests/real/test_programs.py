@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import shutil
+import subprocess
 import unittest
 from pathlib import Path
 
-from programs import ProgramTest, need
-from support import SOURCE
+from programs import ProgramTest, need, read_report, witnessed
+from support import LINKED, SOURCE, compile_file, new_directory
 
 PERL = r"""
 use strict; use warnings; use Config;
@@ -139,6 +140,22 @@ public class Main {
 """
 
 
+WRONG = """
+#include "tracemalloc.h"
+#include <stdlib.h>
+
+int main(void)
+{
+    static char no_block[32];
+    void *forgotten = malloc(7), *another_size = malloc(100);
+    tm_untrack(0, (uintptr_t)forgotten);
+    tm_track(0, (uintptr_t)another_size, 101);
+    tm_track(0, (uintptr_t)no_block, 30);
+    return 0;
+}
+"""
+
+
 def fill_with_data(directory: Path) -> None:
     source = random.Random(5)
     words = [bytes(source.randrange(97, 123) for _ in range(source.randrange(2, 9))) for _ in range(2000)]
@@ -214,6 +231,20 @@ class RealPrograms(ProgramTest):
         self.assertSame(["java", "-XX:-UsePerfData", "-Xmx256m", "Main.java"],
                         lambda directory: (directory / "Main.java").write_text(JAVA),
                         status=5, reports_of="java", at_least=100)
+
+
+class TheWitness(ProgramTest):
+    """That the oracle would see it."""
+
+    def test_it_sees_what_is_wrong(self) -> None:
+        directory, reports = new_directory(), new_directory()
+        (directory / "wrong.c").write_text(WRONG)
+        wrong = compile_file(directory / "wrong.c", directory / "wrong", *LINKED)
+        subprocess.run([str(wrong)], env=witnessed(reports), check=True)
+        report, = (read_report(path.read_text()) for path in reports.iterdir())
+        self.assertEqual(((1, 7), (1, 101), (1, 30)), (report.missing, report.resized, report.ghosts))
+        with self.assertRaises(AssertionError):
+            self.assertReportIsClean(report)
 
 
 if __name__ == "__main__":
