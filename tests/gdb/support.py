@@ -164,5 +164,5 @@ def rows(stats: str) -> list[str]:
     return [match[1] for match in re.finditer(r"^ *\d+  (.*)$", stats, re.MULTILINE)]
 
 
-def run_traced(program_path: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([str(program_path), *arguments], env=traced_environment(), stdout=subprocess.PIPE)
+def run_traced(program_path: Path, *arguments: str, runtime: Path = RUNTIME) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([str(program_path), *arguments], env=traced_environment(runtime), stdout=subprocess.PIPE)
