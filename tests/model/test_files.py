@@ -27,3 +27,8 @@ class Files(unittest.TestCase):
 
     def test_every_source_of_the_runtime_is_built(self) -> None:
         self.assertEqual(set(), present("runtime/*.c", "runtime/*.h") - listed("Makefile.am"))
+
+    def test_every_exported_symbol_is_in_the_debian_list(self) -> None:
+        exported = re.findall(r"^  (\w+);$", (TOP / "runtime/libtracemalloc.map").read_text(), re.MULTILINE)
+        symbols = re.findall(r"^ (\w+)@Base ", (TOP / "debian/libtracemalloc0.symbols").read_text(), re.MULTILINE)
+        self.assertEqual(sorted(exported), symbols)
