@@ -86,6 +86,19 @@ static int name_temporary(struct snapfile *file)
     return 0;
 }
 
+/* Never one of the standard three, which other threads may write to unasked. */
+static int open_beyond_standard(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (fd < 0 || fd > STDERR_FILENO)
+        return fd;
+    int higher = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    int error = errno;
+    close(fd);
+    errno = error;
+    return higher;
+}
+
 void snapfile_start(struct snapfile *file, const char *path)
 {
     make_crc_table();
@@ -95,7 +108,7 @@ void snapfile_start(struct snapfile *file, const char *path)
     file->fd = -1;
     file->error = name_temporary(file);
     if (!file->error) {
-        file->fd = open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+        file->fd = open_beyond_standard(file->temporary);
         file->error = file->fd < 0 ? errno : 0;
     }
     snapfile_put(file, header, sizeof header);

@@ -1,7 +1,7 @@
 #!/bin/sh
 # test_symbols.sh: what the library exports and what it asks of others. Exports are the version script's names
-# and no more. Of others it may use only what is listed here: nothing that calls malloc, but for dlsym and
-# __register_atfork, which run once before tracing starts.
+# and no more. Of others it may use only what is listed here: nothing that calls malloc, but for dlsym, on_exit and
+# __register_atfork, which run once before tracing starts, and pthread_create, which runs where malloc was called.
 set -eu
 
 library=$TM_TOP_BUILDDIR/runtime/.libs/libtracemalloc.so
@@ -10,7 +10,10 @@ allowed='__cxa_finalize __errno_location __gmon_start__ _ITM_deregisterTMCloneTa
 __register_atfork __stack_chk_fail __tls_get_addr
 _dl_find_object clock_gettime dl_iterate_phdr dlinfo dlsym memchr memcmp memcpy memmove memset mmap secure_getenv strcmp strlen
 syscall write close fsync getpid open readlink getcwd strchr rename pthread_setcancelstate uname unlink
-dlopen getcontext'
+dlopen getcontext
+environ program_invocation_short_name fcntl memrchr on_exit prctl pthread_attr_destroy pthread_attr_init
+pthread_attr_setdetachstate pthread_attr_setstacksize pthread_create pthread_sigmask sigaction sigfillset stpcpy strcspn
+strerrordesc_np strncmp __libc_current_sigrtmax __libc_current_sigrtmin'
 
 number=0
 report() { # REPORT NAME UNEXPECTED
