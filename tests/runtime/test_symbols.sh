@@ -11,7 +11,7 @@ __register_atfork __stack_chk_fail __tls_get_addr
 _dl_find_object clock_gettime dl_iterate_phdr dlinfo dlsym memchr memcmp memcpy memmove memset mmap secure_getenv strcmp strlen
 syscall write close fsync getpid open readlink getcwd strchr rename pthread_setcancelstate uname unlink
 dlopen getcontext
-environ program_invocation_short_name fcntl memrchr on_exit prctl pthread_attr_destroy pthread_attr_init
+__environ environ __progname program_invocation_short_name fcntl memrchr on_exit prctl pthread_attr_destroy pthread_attr_init
 pthread_attr_setdetachstate pthread_attr_setstacksize pthread_create pthread_sigmask sigaction sigfillset stpcpy strcspn
 strerrordesc_np strncmp __libc_current_sigrtmax __libc_current_sigrtmin'
 
