@@ -7,6 +7,7 @@ taken apart, how wide the terminal is. What they read is a snapshot in place of 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import shlex
@@ -186,16 +187,25 @@ def use(taken: Taken) -> None:
 
 def run(command: str, words: Sequence[str]) -> None:
     """Lets a command do its work and print. Failure in its words."""
+    output = _output_of(command, words)
+    for theirs, ours in _HINTS:
+        output = output.replace(theirs, ours)
+    print(output, end="")
+
+
+def _output_of(command: str, words: Sequence[str]) -> str:
+    output = io.StringIO()
     try:
-        _commands[command].run(" ".join(map(_quoted, words)))
+        with contextlib.redirect_stdout(output):
+            _commands[command].run(" ".join(map(shlex.quote, words)))
     except _GdbError as error:
         raise Failure(_in_our_words(str(error)), USAGE) from None
+    return output.getvalue()
 
 
 def run_quietly(command: str, words: Sequence[str]) -> None:
     """As run, without what it prints."""
-    with contextlib.redirect_stdout(None):
-        run(command, words)
+    _output_of(command, words)
 
 
 def set_parameter(name: str, value: Any) -> None:
@@ -208,12 +218,23 @@ def set_parameter(name: str, value: Any) -> None:
         raise Failure(_in_our_words(str(error)), USAGE) from None
 
 
-def _quoted(word: str) -> str:
-    return shlex.quote(word)
+# What GDB's users are told to type, and ours.
+_HINTS = (
+    (" (show tm wrappers)", " (--wrappers)"),
+    (" (tm-filter list)", ""),
+    (": tm-stats traceback, or -cumulative, shows", ": grouping by traceback, or --cumulative, shows"),
+    ("; set tm wrappers ", "; --wrappers "),
+    ("tm-traces shows", "without --site, traces shows"),
+    ("tm-stats domain shows", "stats by domain shows"),
+    ("tm-filter include", "--include"),
+    ("tm-filter exclude", "--exclude"),
+)
 
 
 def _in_our_words(error: str) -> str:
     """The commands speak of options as GDB spells them, with one dash."""
+    for theirs, ours in _HINTS:
+        error = error.replace(theirs, ours)
     return " ".join(re.sub(r"(?<![\w-])-(?=[a-z]{3})", "--", error).split())
 
 

@@ -71,7 +71,7 @@ class CoreFile:
                 continue
             for kind, content in self._notes(self._bytes(segment.offset, min(segment.size, size - segment.offset))):
                 if kind == _NT_AUXV:
-                    auxiliary = dict(self._pairs(content))
+                    auxiliary = {key: value for key, value in self._pairs(content)}
                 elif kind == _NT_FILE:
                     mappings = list(self._read_mappings(content))
                 elif kind == _NT_PRPSINFO:

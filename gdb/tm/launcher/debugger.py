@@ -1,4 +1,4 @@
-"""debugger.py: a GDB of our own looks at a process or a core for a moment: a snapshot, or what the tracer says of itself.
+"""debugger.py: a GDB of our own looks at a process or a core for a moment: a snapshot, or what the tracer tells.
 
 GDB runs gdbside.py, which leaves its answer in a file: what GDB itself prints is for nobody.
 """

@@ -76,8 +76,8 @@ def _refuse_privileges(path: str) -> None:
                                         (stat.S_ISGID, "setgid", status.st_gid == os.getegid() == os.getgid()))
             if status.st_mode & bit and not own]
     if bits:
-        raise Failure(f"{path} is {bits[0]}: the system preloads nothing into it; as its owner ({_owner(status)}) it can "
-                      "be traced", CANNOT_RUN)
+        raise Failure(f"{path} is {bits[0]}: the system preloads nothing into it; its owner ({_owner(status)}) can "
+                      "trace it", CANNOT_RUN)
     if "security.capability" in _attributes(path) and os.geteuid() != 0:
         raise Failure(f"{path} has file capabilities: the system preloads nothing into it; trace a copy without them "
                       f"(cp {shlex.quote(path)} .), or as root", CANNOT_RUN)

@@ -48,7 +48,17 @@ def _open(question: dict[str, Any]) -> None:
     if "pid" in question:
         gdb.execute(f"attach {question['pid']}", to_string=True)
     else:
-        gdb.execute(f"core-file {_quoted(question['core'])}", to_string=True)
+        _open_core(question["core"])
+
+
+def _open_core(path: str) -> None:
+    """Older GDBs take the rest of the line for the name, newer ones take quotes off."""
+    try:
+        gdb.execute(f"core-file {path}", to_string=True)
+    except gdb.error:
+        if path == _quoted(path).strip('"') and " " not in path:
+            raise
+        gdb.execute(f"core-file {_quoted(path)}", to_string=True)
 
 
 def _quoted(path: str) -> str:

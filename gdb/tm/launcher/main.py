@@ -24,19 +24,15 @@ class Program:
 
 def main(words: Sequence[str], program: Program) -> NoReturn:
     """Does what the command line asks for, and exits."""
-    status = _status(words, program)
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains at exit
-        status = 128 + signal.SIGPIPE
-    sys.exit(status)
-
-
-def _status(words: Sequence[str], program: Program) -> int:
     name = words[0] if words else ""
+    status = _status(name, lambda: _dispatch(name, words[1:], program))
+    sys.exit(_status(name, sys.stdout.flush) or status)
+
+
+def _status(name: str, work: Callable[[], int | None]) -> int:
+    """Lets `work` be done; what goes wrong becomes one line and a status."""
     try:
-        return _dispatch(name, words[1:], program)
+        return work() or 0
     except Failure as failure:
         _complain(name, str(failure))
         return CANNOT_RUN if name == "run" and failure.status == USAGE else failure.status
@@ -46,9 +42,10 @@ def _status(words: Sequence[str], program: Program) -> int:
         os.kill(os.getpid(), signal.SIGINT)
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _forget_output()
         return 128 + signal.SIGPIPE
     except OSError as error:
+        _forget_output()
         place = f"{error.filename}: " if error.filename else ""
         _complain(name, f"{place}{error.strerror or error}")
         return UNREADABLE
@@ -58,6 +55,11 @@ def _status(words: Sequence[str], program: Program) -> int:
     except MemoryError:
         _complain(name, "there is not enough memory for this")
         return UNREADABLE
+
+
+def _forget_output() -> None:
+    """What could not be written: Python would try once more at exit, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _complain(name: str, text: str) -> None:
@@ -75,6 +77,8 @@ def _dispatch(name: str, words: Sequence[str], program: Program) -> int:
         return 0
     if not name:
         raise Failure(f"a command is missing: {', '.join(_COMMANDS)}; see tracemalloc --help", USAGE)
+    if name != "run" and signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if name not in _COMMANDS:
         raise Failure(f"unknown command {name}: use {', '.join(_COMMANDS)}; see tracemalloc --help", USAGE)
     return _COMMANDS[name](words, program)
@@ -136,7 +140,7 @@ def _pattern_words(pattern: str) -> list[str]:
     return [name, "-lineno", line] if colon and line.isdigit() else [pattern]
 
 
-def _view(taken: Any, given: Any, grouping: str, is_cumulative: bool = False) -> Any:
+def _view(taken: Any, grouping: str, is_cumulative: bool = False) -> Any:
     from ..commands.view import look
     return look(taken.snapshot, grouping, is_cumulative)
 
@@ -149,12 +153,16 @@ def _stats(words: Sequence[str], program: Program) -> int:
     _check_cumulative(given)
     taken = take(find(given.target), _tools(given))
     _prepare(taken, given)
-    view = _view(taken, given, given.grouping, given.cumulative)
+    view = _view(taken, given.grouping, given.cumulative)
     if given.json:
-        text, rows = tables.stats(taken, view, given.grouping, given.cumulative, _limit(given))
-        print(text)
-        return 0 if rows else EMPTY
+        tables.show(tables.stats(taken, view, given.grouping, given.cumulative, _limit(given)))
+        return _found(view)
     console.run("tm-stats", [given.grouping, *_cumulative_words(given), *_limit_words(given)])
+    return _found(view)
+
+
+def _found(view: Any) -> int:
+    """The status, by whether any block is left."""
     return 0 if view.snapshot.rows.block_count else EMPTY
 
 
@@ -176,14 +184,14 @@ def _compare(words: Sequence[str], program: Program) -> int:
     tools = _tools(given)
     old, new = (take(target, tools) for target in [find(given.old), find(given.new)])
     _prepare(new, given)
-    views = [_view(side, given, given.grouping, given.cumulative) for side in (old, new)]
-    text, changed = tables.comparison(old, new, views, given.grouping, given.cumulative, _limit(given))
+    views = [_view(side, given.grouping, given.cumulative) for side in (old, new)]
+    document = tables.comparison(old, new, views, given.grouping, given.cumulative, _limit(given))
     if given.json:
-        print(text)
+        tables.show(document)
     else:
         console.give_file(old)
         console.run("tm-compare", [old.name, given.grouping, *_cumulative_words(given), *_limit_words(given)])
-    return 0 if changed else EMPTY
+    return 0 if document["changed"] else EMPTY
 
 
 def _traces(words: Sequence[str], program: Program) -> int:
@@ -197,17 +205,17 @@ def _traces(words: Sequence[str], program: Program) -> int:
         return _print_blocks(taken, given)
     site = [] if given.site is None else ["-site", str(given.site)]
     console.run("tm-traces", ["-sort", given.sort, *site, *_limit_words(given)])
-    return 0 if _view(taken, given, "lineno").snapshot.rows.block_count else EMPTY
+    return _found(_view(taken, "lineno"))
 
 
 def _print_blocks(taken: Any, given: Any) -> int:
     from . import console, tables
-    view = _view(taken, given, "lineno")
+    view = _view(taken, "lineno")
     listing = console.listing(taken, {index for index in view.snapshot.rows.site_indexes
                                       if given.site is None or taken.sites[index] == given.site})
-    text, rows = tables.blocks(taken, listing, _ORDERS[given.sort], _limit(given), view)
-    print(text)
-    return 0 if rows else EMPTY
+    document = tables.blocks(taken, listing, _ORDERS[given.sort], _limit(given), view)
+    tables.show(document)
+    return 0 if document["count"] else EMPTY
 
 
 _ORDERS: dict[str, Callable[[int, Any], Any]] = {
@@ -222,15 +230,19 @@ def _info(words: Sequence[str], program: Program) -> int:
     from . import tables
     from .debugger import ask
     from .options import info_parser, parse
-    from .targets import find, question, take
+    from .targets import find, name_of, question, take, text_of
     given = parse(info_parser(), words)
     target, tools = find(given.target), _tools(given)
     if target.is_snapshot:
         taken = take(target, tools)
-        print(tables.info(taken) if given.json else tables.info_text(taken))
-        return 0
-    answer = ask(tools.gdb, question(target, tools))
-    print(tables.tracer(answer, target.kind) if given.json else answer["text"].rstrip("\n"))
+        document, text = tables.info(taken), tables.info_text(taken)
+    else:
+        answer = ask(tools.gdb, question(target, tools))
+        document, text = tables.tracer(answer, name_of(target, answer), target.kind), text_of(target, answer)
+    if given.json:
+        tables.show(document)
+    else:
+        print(text)
     return 0
 
 
@@ -259,7 +271,7 @@ def _export(words: Sequence[str], program: Program) -> int:
     taken = take(find(given.target), _tools(given))
     _prepare(taken, given)
     console.run("tm-export", [given.format, given.file])
-    return 0 if _view(taken, given, "traceback").snapshot.rows.block_count else EMPTY
+    return _found(_view(taken, "traceback"))
 
 
 def _gdb(words: Sequence[str], program: Program) -> NoReturn:

@@ -107,8 +107,8 @@ def add_view(to: Parser, has_limit: bool = True) -> None:
                        help="patterns match any frame of a traceback, not only the innermost")
     group.add_argument("--domain", metavar="D", help="only blocks of that domain, by its number or name")
     group.add_argument("--wrappers", metavar="PATTERNS",
-                       help="functions, files and modules that allocate for their callers, as 'default pool_get'; '' or "
-                            "none for none (default)")
+                       help="functions, files and modules that allocate for callers, as 'default pool_get', or "
+                            "none (default)")
     if has_limit:
         group.add_argument("--json", action="store_true", help="print JSON, sizes in bytes")
 
@@ -132,7 +132,7 @@ Snapshots are named by a pattern: %p is the process, %e the program's name, %t
 the time in seconds since 1970, %n the number of the snapshot in its process
 from 1, %% a percent sign. A file of that name is replaced, whole or not at
 all. Without %p only the process that was started writes; its children, and a
-server that goes into the background is one, write with %p alone.
+server that goes into the background is one, write only with %p.
 
 At exit what is still held is written, after the program's and its libraries'
 destructors. A program that is killed, or ends by _exit, writes nothing then.
@@ -219,10 +219,11 @@ def info_parser() -> Parser:
 
 
 def snapshot_parser() -> Parser:
-    made = parser("snapshot", "Keep the live blocks of a process or a core in a file. A process is stopped meanwhile.",
+    made = parser("snapshot", "Keep the live blocks of a process or a core in a file. A process stops meanwhile.",
                   "tracemalloc snapshot 4711 a.snap", "tracemalloc snapshot server.core core.snap",
-                  more="The file is written whole or not at all; one of that name is replaced. Reading it needs neither\n"
-                       "the program nor GDB. Of a snapshot that a program wrote itself, a copy has the names in it.\n")
+                  more="The file is written whole or not at all; one of that name is replaced. Reading\n"
+                       "it needs neither the program nor GDB. Of a snapshot that a program wrote\n"
+                       "itself, a copy has the names in it.\n")
     made.usage = "tracemalloc snapshot PID|CORE|SNAP FILE [OPTION]..."
     made.add_argument("target", metavar="PID|CORE|SNAP", help=_TARGET)
     made.add_argument("file", metavar="FILE", help="the file to write")
@@ -245,7 +246,7 @@ def export_parser() -> Parser:
 
 
 def gdb_parser() -> Parser:
-    made = parser("gdb", "GDB with the tm- commands loaded, on a process or a core, or on a program that it starts traced.",
+    made = parser("gdb", "GDB with the tm- commands, on a process, a core, or a program that it starts traced.",
                   "tracemalloc gdb 4711", "tracemalloc gdb server.core", "tracemalloc gdb -- ./server --port 8080",
                   more="A program is started by GDB's `run`, with the library preloaded into it and into nothing else.\n")
     made.usage = "tracemalloc gdb [OPTION]... PID|CORE\n       tracemalloc gdb [OPTION]... -- PROGRAM [ARGUMENT]..."

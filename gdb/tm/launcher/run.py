@@ -1,4 +1,4 @@
-"""run.py: `tracemalloc run`: the environment that makes a program trace itself, and the program in place of this one."""
+"""run.py: `tracemalloc run`: the environment in which a program traces itself, and the program in place of this one."""
 
 from __future__ import annotations
 

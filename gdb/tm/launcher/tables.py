@@ -10,48 +10,45 @@ from ..model import Frame, Snapshot, Statistic, StatisticDiff, Traceback, format
 from .targets import Taken
 
 
-def stats(taken: Taken, view: Any, key_type: str, is_cumulative: bool, limit: int | None) -> tuple[str, int]:
-    """The JSON text, and how many rows there are."""
+def stats(taken: Taken, view: Any, key_type: str, is_cumulative: bool, limit: int | None) -> dict[str, Any]:
     rows = view.snapshot.statistics(key_type, is_cumulative)
     names = domains.names_in(view.snapshot.info)
-    return _text({"target": _target(taken), **_grouping(key_type, is_cumulative, len(rows)), **_sums(view.snapshot),
-                  "rows": [{"size": row.size, "count": row.count, **_place(row, key_type, names)}
-                           for row in rows[:limit]], "notes": view.notes}), len(rows)
+    shown = [{"size": row.size, "count": row.count, **_place(row, key_type, names)} for row in rows[:limit]]
+    return {"target": _target(taken), **_grouping(key_type, is_cumulative, len(rows)), **_sums(view.snapshot),
+            "rows": shown, "notes": view.notes}
 
 
 def comparison(old: Taken, new: Taken, views: Any, key_type: str, is_cumulative: bool,
-               limit: int | None) -> tuple[str, int]:
-    """As stats; the rows are those that changed."""
+               limit: int | None) -> dict[str, Any]:
+    """The rows are those that changed."""
     was, now = (view.snapshot for view in views)
     names = {**domains.names_in(was.info), **domains.names_in(now.info)}
     every = now.compare_to(was, key_type, is_cumulative)
     changed = [row for row in every if row.size_diff or row.count_diff]
+    shown = [{"size": row.size, "size_diff": row.size_diff, "count": row.count, "count_diff": row.count_diff,
+              **_place(row, key_type, names)} for row in changed[:limit]]
     sums, before = _sums(now), _sums(was)
-    return _text({"old": _target(old), "new": _target(new), **_grouping(key_type, is_cumulative, len(every)), **sums,
-                  "size_diff": sums["size"] - before["size"], "count_diff": sums["count"] - before["count"],
-                  "changed": len(changed),
-                  "rows": [{"size": row.size, "size_diff": row.size_diff, "count": row.count,
-                            "count_diff": row.count_diff, **_place(row, key_type, names)} for row in changed[:limit]],
-                  "notes": [f"{side.name}: {note}" for side, view in zip((old, new), views) for note in view.notes]
-                  }), len(changed)
+    diffs = {"size_diff": sums["size"] - before["size"], "count_diff": sums["count"] - before["count"]}
+    notes = [f"{side.name}: {note}" for side, view in zip((old, new), views) for note in view.notes]
+    return {"old": _target(old), "new": _target(new), **_grouping(key_type, is_cumulative, len(every)), **sums, **diffs,
+            "changed": len(changed), "rows": shown, "notes": notes}
 
 
-def blocks(taken: Taken, listing: Any, order: Any, limit: int | None, view: Any) -> tuple[str, int]:
-    """As stats; a row is a block. `order` gives the key to sort by."""
-    every = sorted(zip(listing.addresses, (listing.kinds[entry] for entry in listing.entries)),
-                   key=lambda block: order(*block))
-    return _text({"target": _target(taken), "size": listing.size, "count": len(every),
-                  "rows": [{"address": hex(address), "size": kind.size, "site": taken.sites[kind.site_index],
-                            "domain": kind.domain,
-                            "frames": _frames(Traceback(taken.snapshot.rows.sites[kind.site_index].frames))}
-                           for address, kind in every[:limit]], "notes": view.notes}), len(every)
+def blocks(taken: Taken, listing: Any, order: Any, limit: int | None, view: Any) -> dict[str, Any]:
+    """A row is a block. `order` gives the key to sort by."""
+    every = [(address, listing.kinds[entry]) for address, entry in zip(listing.addresses, listing.entries)]
+    every.sort(key=lambda block: tuple(order(*block)))
+    shown = [{"address": hex(address), "size": kind.size, "site": taken.sites[kind.site_index], "domain": kind.domain,
+              "frames": _frames(Traceback(taken.snapshot.rows.sites[kind.site_index].frames))}
+             for address, kind in every[:limit]]
+    return {"target": _target(taken), "size": listing.size, "count": len(every), "rows": shown, "notes": view.notes}
 
 
-def info(taken: Taken) -> str:
+def info(taken: Taken) -> dict[str, Any]:
     snapshot = taken.snapshot
-    return _text({"target": _target(taken), "frames": snapshot.traceback_limit, **_sums(snapshot),
-                  "sites": len(snapshot.rows.totals()), "has_addresses": snapshot.rows.has_addresses,
-                  "notes": list(snapshot.notes)})
+    return {"target": _target(taken), "frames": snapshot.traceback_limit, **_sums(snapshot),
+            "sites": len(snapshot.rows.totals()), "has_addresses": snapshot.rows.has_addresses,
+            "notes": list(snapshot.notes)}
 
 
 def info_text(taken: Taken) -> str:
@@ -85,13 +82,13 @@ def _bytes(size: int) -> str:
     return text if text.endswith(" B") else f"{text} ({size:,} B)"
 
 
-def tracer(answer: dict[str, Any], kind: str) -> str:
+def tracer(answer: dict[str, Any], name: str, kind: str) -> dict[str, Any]:
     """What the tracer in a process or core says of itself."""
-    return _text({"target": {"name": answer["name"], "kind": kind}, **answer["figures"], "notes": answer["notes"]})
+    return {"target": {"name": name, "kind": kind}, **answer["figures"], "notes": answer["notes"]}
 
 
-def _text(document: dict[str, Any]) -> str:
-    return json.dumps(document, indent=1, allow_nan=False)
+def show(document: dict[str, Any]) -> None:
+    print(json.dumps(document, indent=1, allow_nan=False))
 
 
 def _target(taken: Taken) -> dict[str, Any]:

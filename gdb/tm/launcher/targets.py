@@ -116,7 +116,17 @@ def take(target: Target, tools: Tools, with_addresses: bool = False) -> Taken:
     with tempfile.TemporaryDirectory(prefix="tracemalloc-") as directory:
         path = os.path.join(directory, "now.snap")
         answer = ask(tools.gdb, {**question(target, tools), "save": path, "addresses": with_addresses})
-        return Taken(answer["name"], target.kind, load(path), answer["sites"])
+        return Taken(name_of(target, answer), target.kind, load(path), answer["sites"])
+
+
+def name_of(target: Target, answer: dict[str, Any]) -> str:
+    """What GDB's side calls it; a core by the name that the user gave it."""
+    return str(answer["name"]).replace(os.path.abspath(target.word), target.word, 1)
+
+
+def text_of(target: Target, answer: dict[str, Any]) -> str:
+    """What GDB's side printed, with the target as the user named it."""
+    return str(answer["text"]).rstrip("\n").replace(os.path.abspath(target.word), target.word)
 
 
 def save(target: Target, tools: Tools, path: str, with_addresses: bool) -> Snapshot:
