@@ -152,8 +152,10 @@ static int run(const char *mode, char **arguments)
         return at_exit();
     if (strcmp(mode, "_exit") == 0)
         _exit(5);
-    if (strcmp(mode, "abort") == 0)
+    if (strcmp(mode, "kill") == 0)
         raise(SIGKILL);
+    if (strcmp(mode, "crash") == 0)
+        abort();
     if (strcmp(mode, "fork") == 0)
         return with_fork(arguments);
     if (strcmp(mode, "exec") == 0)

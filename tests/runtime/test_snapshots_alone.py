@@ -101,7 +101,7 @@ class AtExit(Held):
 
     def test_nothing_where_no_handlers_run(self) -> None:
         self.assertEqual(5, self.run_held("_exit", SNAPSHOT="held.snap").returncode)
-        self.assertEqual(-signal.SIGKILL, self.run_held("abort", SNAPSHOT="held.snap").returncode)
+        self.assertEqual(-signal.SIGKILL, self.run_held("kill", SNAPSHOT="held.snap").returncode)
         self.assertEqual([], self.files())
 
     def test_nothing_while_not_tracing(self) -> None:

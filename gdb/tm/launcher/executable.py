@@ -32,6 +32,7 @@ def find_program(name: str, search: str) -> str:
         candidates = [name]
     else:
         candidates = [os.path.join(directory or ".", name) for directory in search.split(":")]
+        candidates = [path for path in candidates if not os.path.isdir(path)]
     there = [path for path in candidates if os.path.exists(path)]
     if not there:
         raise Failure(f"{name}: no such program" if "/" in name else f"{name}: no such program in PATH", NOT_FOUND)

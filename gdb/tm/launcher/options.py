@@ -248,7 +248,7 @@ def export_parser() -> Parser:
 def gdb_parser() -> Parser:
     made = parser("gdb", "GDB with the tm- commands, on a process, a core, or a program that it starts traced.",
                   "tracemalloc gdb 4711", "tracemalloc gdb server.core", "tracemalloc gdb -- ./server --port 8080",
-                  more="A program is started by GDB's `run`, with the library preloaded into it and into nothing else.\n")
+                  more="A program is started by GDB's `run`, with the library preloaded into it and nothing else.\n")
     made.usage = "tracemalloc gdb [OPTION]... PID|CORE\n       tracemalloc gdb [OPTION]... -- PROGRAM [ARGUMENT]..."
     made.add_argument("-n", "--frames", metavar="FRAMES", type=_frames, default=25,
                       help="for a program: keep up to so many frames of each traceback (%(default)s)")

@@ -1,0 +1,480 @@
+"""The command tracemalloc: every subcommand on processes, cores and snapshots, its exit statuses and its errors."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import unittest
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "gdb"))
+
+from support import BUILD, CC, PROGRAMS, RUNTIME, gdb, kernel_core, new_directory, preload, program, rows  # noqa: E402
+
+LAUNCHER = BUILD / "tracemalloc"
+LIMIT = 120
+HELD = 4321
+COMMANDS = ("run", "stats", "compare", "traces", "info", "snapshot", "export", "gdb")
+
+Done = subprocess.CompletedProcess
+
+
+def launch(*words: str | Path | int, directory: Path | None = None, environment: dict[str, str] | None = None,
+           launcher: Path = LAUNCHER, **options: Any) -> Done[str]:
+    clean = {name: value for name, value in os.environ.items()
+             if name != "LD_PRELOAD" and not name.startswith("TRACEMALLOC")}
+    options.setdefault("stdin", subprocess.DEVNULL)
+    return subprocess.run([str(launcher), *map(str, words)], cwd=directory, env=environment or clean, timeout=LIMIT,
+                          text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+@functools.lru_cache(maxsize=None)
+def held() -> Path:
+    return program("held", "-pthread")
+
+
+@functools.lru_cache(maxsize=None)
+def snapshot() -> Path:
+    """Of held, which holds one block at its exit."""
+    path = new_directory() / "held.snap"
+    done = launch("run", "-o", path, held(), "exit")
+    assert done.returncode == 7, done
+    return path
+
+
+@functools.lru_cache(maxsize=None)
+def named() -> Path:
+    """A copy of it that has the names in it, so that no GDB is asked for them."""
+    path = new_directory() / "named.snap"
+    done = launch("snapshot", snapshot(), path)
+    assert done.returncode == 0, done
+    return path
+
+
+@functools.lru_cache(maxsize=None)
+def core() -> Path:
+    """Of held while it waits; written by GDB, as the kernel may write none."""
+    directory = new_directory()
+    results = gdb([*preload(), "break wait_for_input", "run wait", "generate-core-file held.core"], held(),
+                  directory=directory)
+    assert not any(result.error for result in results), results
+    return directory / "held.core"
+
+
+class LauncherTest(unittest.TestCase):
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        if not RUNTIME.exists() or not LAUNCHER.exists():
+            raise unittest.SkipTest(f"not built: {RUNTIME}, {LAUNCHER}")
+
+    def assertDone(self, done: Done[str], status: int = 0, error: str = "") -> str:
+        self.assertEqual((status, error), (done.returncode, done.stderr), done.stdout)
+        return done.stdout
+
+    def assertRefused(self, done: Done[str], status: int, *words: str) -> None:
+        """One line on stderr that holds these words, nothing on stdout."""
+        self.assertEqual((status, "", 1), (done.returncode, done.stdout, len(done.stderr.splitlines())), done.stderr)
+        self.assertTrue(done.stderr.startswith("tracemalloc"), done.stderr)
+        for word in words:
+            self.assertIn(word, done.stderr)
+
+    def start(self, *words: str | Path) -> subprocess.Popen[str]:
+        """The program, traced and past its start, until its standard input ends."""
+        child = subprocess.Popen([str(LAUNCHER), "run", *map(str, words)], text=True, stdin=subprocess.PIPE,
+                                 stdout=subprocess.PIPE)
+        watchdog = threading.Timer(LIMIT, child.kill)
+        watchdog.start()
+        self.addCleanup(self.end, child, watchdog)
+        return child
+
+    @staticmethod
+    def end(child: subprocess.Popen[str], watchdog: threading.Timer) -> None:
+        watchdog.cancel()
+        child.kill()
+        child.communicate()
+
+    def start_held(self) -> int:
+        """The process of held, which has its block by then."""
+        child = self.start(held(), "pause")
+        assert child.stdout is not None
+        self.assertEqual("ready\n", child.stdout.readline())
+        return child.pid
+
+
+class Help(LauncherTest):
+    def test_overview_and_version(self) -> None:
+        text = self.assertDone(launch("--help"))
+        for command in COMMANDS:
+            self.assertRegex(text, rf"(?m)^  {command} +\w")
+        self.assertEqual(text, self.assertDone(launch("help")))
+        version = re.findall(r"PACKAGE_VERSION='(.*)'", (BUILD / "config.log").read_text())[0]
+        self.assertEqual(f"tracemalloc for C {version}\n", self.assertDone(launch("--version")))
+
+    def test_each_command_explains_itself(self) -> None:
+        for command in COMMANDS:
+            text = self.assertDone(launch(command, "--help"))
+            self.assertTrue(text.startswith(f"usage: tracemalloc {command} "), text)
+            self.assertRegex(text, rf"(?s)examples:\n  tracemalloc {command}")
+            self.assertLessEqual(max(map(len, text.splitlines())), 100, command)
+
+    def test_wrong_command_lines(self) -> None:
+        snap = str(named())
+        for words, said in (
+                ([], "a command is missing: run, stats"), (["foo"], "unknown command foo"),
+                (["stats"], "PID|CORE|SNAP"),
+                (["stats", snap, "foo"], "foo"), (["stats", snap, "--limit", "x"], "--limit: x is no number"),
+                (["stats", snap, "--frob"], "--frob"), (["stats", snap, "traceback", "--cumulative"], "traceback"),
+                (["stats", snap, "lineno", "function"], "function"), (["compare", snap], "NEW"),
+                (["traces", snap, "--sort", "age"], "age"), (["traces", snap, "--site", "x"], "x is no number"),
+                (["traces", snap, "--site", "99"], "99"),
+                (["snapshot", snap], "FILE"), (["export", "xml", snap, "f"], "xml"), (["gdb"], "--"),
+                (["gdb", snap], f"tracemalloc stats {snap}"), (["stats", str(held())], f"tracemalloc run {held()}")):
+            with self.subTest(words=words):
+                self.assertRefused(launch(*words), 2, said)
+
+    def test_what_cannot_be_read(self) -> None:
+        directory = new_directory()
+        (directory / "text").write_text("hello")
+        (directory / "packed").write_bytes(b"\x28\xb5\x2f\xfd rest")
+        damaged = bytearray(snapshot().read_bytes())
+        damaged[len(damaged) // 2] ^= 1
+        (directory / "damaged").write_bytes(damaged)
+        (directory / "cut.core").write_bytes(core().read_bytes()[:3000])
+        for word, said in (("nowhere.snap", "No such file"), ("text", "neither a core nor a snapshot"),
+                           ("packed", "zstd -d"), ("damaged", "damaged"), (".", "no regular file"),
+                           ("4194304999", "no process 4194304999")):
+            with self.subTest(word=word):
+                self.assertRefused(launch("stats", word, directory=directory), 3, said, word)
+        done = launch("stats", "cut.core", directory=directory)
+        self.assertEqual((3, ""), (done.returncode, done.stdout))
+        self.assertNotIn("Traceback", done.stderr)
+        for option in ("--program", "--sysroot"):
+            self.assertRefused(launch("stats", core(), option, "/nowhere"), 3, option, "/nowhere")
+
+
+class Run(LauncherTest):
+    def test_the_program_is_itself(self) -> None:
+        done = launch("run", "sh", "-c", 'echo "$$ $PPID $*"; exit 5', "sh", "-o", "--help", "--", "a b")
+        pid, parent, *words = self.assertDone(done, 5).split()
+        self.assertEqual(["-o", "--help", "--", "a", "b"], words)
+        self.assertEqual(os.getpid(), int(parent))
+        self.assertEqual(-signal.SIGKILL, launch("run", "--", "sh", "-c", "kill -9 $$").returncode)
+        self.assertEqual("in\n", self.assertDone(launch("run", "cat", stdin=None, input="in\n")))
+
+    def test_the_environment_gets_what_tracing_needs_and_no_more(self) -> None:
+        bare = {"LD_PRELOAD": "libm.so.6", "TRACEMALLOC": "3", "TRACEMALLOC_INTERVAL": "7", "A": "b=c"}
+        shown = self.assertDone(launch("run", "/usr/bin/env", environment=bare)).splitlines()
+        self.assertEqual(sorted(["A=b=c", f"LD_PRELOAD={RUNTIME}:libm.so.6", "TRACEMALLOC=25"]), sorted(shown))
+        wanted = {"TRACEMALLOC": "4", "TRACEMALLOC_SNAPSHOT": "%p.snap", "TRACEMALLOC_SIGNAL": "USR1",
+                  "TRACEMALLOC_INTERVAL": "60", "TRACEMALLOC_CHILDREN": "0"}
+        words = ["-n", "4", "-o", "%p.snap", "--signal", "USR1", "--interval", "60", "--no-children"]
+        shown = self.assertDone(launch("run", *words, "cat", "/proc/self/environ", directory=new_directory(),
+                                       environment={"PATH": "/usr/bin:/bin"})).split("\0")
+        self.assertLessEqual({f"{name}={value}" for name, value in wanted.items()}, set(shown))
+
+    def test_python_leaves_no_signal_ignored(self) -> None:
+        shown = self.assertDone(launch("run", "grep", "SigIgn", "/proc/self/status"))
+        self.assertEqual(0, int(shown.split()[1], 16) & (1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1))
+
+    def test_a_snapshot_at_exit(self) -> None:
+        directory = new_directory()
+        self.assertDone(launch("run", "-n", "2", "-o", "a.snap", held(), "exit", directory=directory), 7)
+        self.assertEqual(["a.snap"], os.listdir(directory))
+        text = self.assertDone(launch("stats", "a.snap", directory=directory))
+        self.assertRegex(text, r"^a\.snap \(held\): 4321 B in 1 block from 1 line\n"
+                               r"1  held\.c:\d+: size=4321 B, count=1, average=4321 B\n"
+                               r"       held\[0\] = malloc\(4321\);\nTotal: 4321 B in 1 block\n$")
+        self.assertEqual(2, json.loads(launch("info", "a.snap", "--json", directory=directory).stdout)["frames"])
+
+    def test_scripts_run_and_what_they_become_is_traced(self) -> None:
+        directory = new_directory()
+        for name, text in (("first", f"#!/bin/sh\nexec {held()} exit\n"), ("second", f"exec {held()} exit\n")):
+            (directory / name).write_text(text)
+            (directory / name).chmod(0o755)
+            self.assertDone(launch("run", "-o", f"{name}.snap", f"./{name}", directory=directory), 7)
+            found = json.loads(launch("stats", f"{name}.snap", "--json", directory=directory).stdout)
+            self.assertEqual((HELD, str(held())), (found["size"], found["target"]["program"]))
+
+    def test_what_cannot_be_run(self) -> None:
+        directory = new_directory()
+        (directory / "text").write_text("hello")
+        (directory / "badscript").write_text("#!/nowhere/sh\n")
+        (directory / "badscript").chmod(0o755)
+        for words, status, said in (
+                (["./nowhere"], 127, "no such program"), (["nowhere-at-all"], 127, "PATH"),
+                (["./text"], 126, "not executable"), (["."], 127, "no such program in PATH"),
+                (["./"], 126, "directory"), (["./badscript"], 126, "/nowhere/sh"),
+                ([], 125, "a program is missing"), (["-n", "0", "true"], 125, "1 to 65535"),
+                (["--frob", "true"], 125, "--frob"), (["--signal", "USR1", "true"], 125, "-o"),
+                (["--interval", "x", "-o", "a", "true"], 125, "x is no number"),
+                (["-o", "nowhere/a.snap", "true"], 125, "nowhere: no such directory")):
+            with self.subTest(words=words):
+                self.assertRefused(launch("run", *words, directory=directory), status, said)
+
+    def test_what_cannot_be_traced(self) -> None:
+        directory = new_directory()
+        static = directory / "static"
+        subprocess.run([*CC, "-static", "-o", str(static), "-x", "c", "-"], input=b"int main(void) {return 0;}",
+                       check=True)
+        self.assertRefused(launch("run", static), 125, "linked statically", str(static))
+        foreign = bytearray(held().read_bytes()[:4096])
+        foreign[4:5], foreign[18:20] = b"\x01", b"\x03\x00"  # ELFCLASS32, EM_386
+        (directory / "foreign").write_bytes(foreign)
+        (directory / "foreign").chmod(0o755)
+        self.assertRefused(launch("run", directory / "foreign"), 125, "32-bit i386", "64-bit")
+        if os.geteuid() == 0:
+            shutil.copy(held(), directory / "setuid")
+            os.chown(directory / "setuid", 65534, -1)
+            (directory / "setuid").chmod(0o755 | stat.S_ISUID)
+            self.assertRefused(launch("run", directory / "setuid"), 125, "setuid", "65534")
+
+
+class Ask(LauncherTest):
+    """Processes, cores and snapshots."""
+
+    def test_a_process(self) -> None:
+        pid = self.start_held()
+        text = self.assertDone(launch("stats", pid))
+        self.assertRegex(text, rf"^process {pid} \(held\): 4321 B in 1 block from 1 line\n1  held\.c:\d+: size=4321 B")
+        self.assertRegex(self.assertDone(launch("info", pid)), r"Blocks: +1\n")
+        found = json.loads(self.assertDone(launch("info", pid, "--json")))
+        self.assertEqual((HELD, 1, 25, True), tuple(found[name] for name in ("size", "count", "frames", "tracing")))
+        self.assertLessEqual(HELD, found["peak"])
+        directory = new_directory()
+        saved = self.assertDone(launch("snapshot", pid, "now.snap", "--addresses", directory=directory))
+        self.assertRegex(saved, r"^saved now\.snap: 1 block, 4321 B, from 1 site; the file has \d+ B\n$")
+        # Nothing was allocated since.
+        compared = self.assertDone(launch("compare", "now.snap", pid, directory=directory), 1)
+        self.assertRegex(compared, rf"^now\.snap \(.*\) -> process {pid} \(held\), .*: 0 of 1 lines changed")
+        by_file = self.assertDone(launch("traces", "now.snap", directory=directory)).splitlines()
+        by_process = self.assertDone(launch("traces", pid)).splitlines()
+        self.assertEqual(by_file[1:], by_process[1:])
+        # It goes on as if nobody had looked.
+        state = Path(f"/proc/{pid}/status").read_text()
+        self.assertIn("TracerPid:\t0\n", state)
+        self.assertRegex(state, r"State:\tS")
+
+    def test_a_core_finds_its_program(self) -> None:
+        found = f"tracemalloc: {core()} is of {held()}\n"
+        text = self.assertDone(launch("stats", core(), directory=Path("/")), error=found)
+        self.assertEqual([f"held.c:{self.line()}: size=4321 B, count=1, average=4321 B"], rows(text))
+        document = json.loads(self.assertDone(launch("stats", core(), "--json"), error=found))
+        self.assertEqual((str(held()), "core"), (document["target"]["program"], document["target"]["kind"]))
+        self.assertIn("Blocks", self.assertDone(launch("info", core()), error=found))
+        self.assertRegex(self.assertDone(launch("traces", core()), error=found),
+                         rf"(?m)^0x[0-9a-f]+ +4,321 +\d+  main at held\.c:{self.line()}$")
+
+    def line(self) -> int:
+        text = (PROGRAMS / "held.c").read_text().splitlines()
+        return next(number for number, line in enumerate(text, 1) if "malloc(4321)" in line)
+
+    def test_a_core_of_the_kernels(self) -> None:
+        path = kernel_core(held(), "crash")
+        text = self.assertDone(launch("stats", path), error=f"tracemalloc: {path} is of {held()}\n")
+        self.assertEqual([f"held.c:{self.line()}: size=4321 B, count=1, average=4321 B"], rows(text))
+
+    def test_a_core_whose_program_is_gone_or_another(self) -> None:
+        directory = new_directory()
+        moved = directory / "moved"
+        shutil.copy(held(), moved)
+        original = held().read_bytes()
+        try:
+            held().unlink()
+            done = launch("stats", core())
+            self.assertEqual(0, done.returncode)
+            self.assertIn(f"is of {held()}, which cannot be used: no such file", done.stderr)
+            self.assertRegex(done.stdout, r"1  held\(\+0x[0-9a-f]+\): size=4321 B")
+            self.assertIn(f"held.c:{self.line()}", self.assertDone(launch("stats", core(), "--program", moved)))
+            shutil.copy("/bin/true", held())
+            self.assertIn("another build-id", launch("stats", core()).stderr)
+            root = directory / "root"
+            inside = root / str(held()).lstrip("/")
+            inside.parent.mkdir(parents=True)
+            shutil.copy(moved, inside)
+            self.assertIn(f"is of {inside}\n", launch("stats", core(), "--sysroot", root).stderr)
+        finally:
+            held().unlink(missing_ok=True)
+            held().write_bytes(original)
+            held().chmod(0o755)
+
+    def test_the_same_words_as_in_gdb(self) -> None:
+        commands = (["stats"], ["stats", "traceback"], ["stats", "function", "-cumulative"], ["traces"])
+        results = gdb([f"tm-{' '.join(words)}" for words in commands], held(), core())
+        for words, result in zip(commands, results):
+            done = launch(words[0], core(), *words[1:])
+            self.assertEqual(result.output.splitlines()[1:], done.stdout.splitlines()[1:], words)
+            self.assertGreater(len(done.stdout.splitlines()), 2)
+
+    def test_no_program_is_no_process_of_ours(self) -> None:
+        child = subprocess.Popen(["sleep", "60"])
+        try:
+            self.assertRefused(launch("stats", child.pid), 3, f"no tracemalloc runtime in process {child.pid}",
+                               "tracemalloc run")
+        finally:
+            child.kill()
+            child.wait()
+
+    def test_a_program_that_is_not_tracing(self) -> None:
+        child = subprocess.Popen([str(held()), "wait"], stdin=subprocess.PIPE, env={
+            **os.environ, "LD_PRELOAD": str(RUNTIME), "TRACEMALLOC": "0"})
+        try:
+            while "libtracemalloc" not in Path(f"/proc/{child.pid}/maps").read_text():
+                pass
+            self.assertRefused(launch("stats", child.pid), 3, "is not tracing", "TRACEMALLOC=25")
+            self.assertRegex(self.assertDone(launch("info", child.pid)), r"Tracing: +no\n")
+        finally:
+            child.communicate()
+
+    def test_a_process_that_is_looked_at_already(self) -> None:
+        pid = self.start_held()
+        asked = f"subprocess.run(['{LAUNCHER}', 'stats', '{pid}'], capture_output=True, text=True)"
+        results = gdb([f"attach {pid}", f"python import subprocess; print({asked})", "detach"], load=False)
+        self.assertIn(f"process {pid} is being debugged by process", results[1].output)
+        self.assertIn("returncode=3", results[1].output)
+
+    @unittest.skipUnless(os.geteuid() == 0 and shutil.which("setpriv"), "needs root, to be another user for once")
+    def test_no_permission(self) -> None:
+        pid = self.start_held()
+        done = subprocess.run(["setpriv", "--reuid=65534", "--clear-groups", str(LAUNCHER), "stats", str(pid)],
+                              text=True, capture_output=True, timeout=LIMIT)
+        if "Permission denied" in done.stderr and str(LAUNCHER) in done.stderr:
+            self.skipTest("another user may not read the build tree")
+        self.assertRefused(done, 3, f"no permission to look at process {pid}", "user 0")
+
+
+class View(LauncherTest):
+    def test_json(self) -> None:
+        found = json.loads(self.assertDone(launch("stats", named(), "--json")))
+        self.assertEqual((HELD, 1, "lineno", 1), tuple(found[name] for name in ("size", "count", "group_by", "groups")))
+        row, = found["rows"]
+        self.assertEqual((HELD, 1, "main", str(held())), tuple(row[name] for name in ("size", "count", "function",
+                                                                                      "module")))
+        row, = json.loads(launch("stats", named(), "traceback", "--json").stdout)["rows"]
+        self.assertEqual(["main"], [frame["function"] for frame in row["frames"]])
+        row, = json.loads(launch("stats", named(), "domain", "--json").stdout)["rows"]
+        self.assertEqual((0, "heap"), (row["domain"], row["name"]))
+        found = json.loads(launch("traces", snapshot(), "--json").stdout)
+        self.assertRegex(found["rows"][0]["address"], "^0x[0-9a-f]+$")
+        found = json.loads(launch("compare", named(), named(), "--json").stdout)
+        self.assertEqual((0, 0, 0, []), tuple(found[name] for name in ("size_diff", "count_diff", "changed", "rows")))
+        self.assertEqual((0, 0), tuple(len(json.loads(launch(*words, "--json").stdout)["rows"]) for words in (
+            ("stats", named(), "--exclude", "held.c"), ("traces", snapshot(), "--exclude", "held.c"))))
+
+    def test_filters_and_wrappers(self) -> None:
+        line = Ask("line").line()
+        for words, status in ((["--include", "held.c"], 0), (["--include", f"held.c:{line}"], 0),
+                              (["--include", f"held.c:{line + 1}"], 1), (["--exclude", "held.*"], 1),
+                              (["--exclude", "other.c", "--exclude", "third.c"], 0), (["--domain", "heap"], 0),
+                              (["--domain", "5"], 1), (["--wrappers", "none"], 0),
+                              (["--include", "held.c", "--all-frames", "--domain", "0"], 0)):
+            with self.subTest(words=words):
+                self.assertDone(launch("stats", named(), *words), status)
+        text = self.assertDone(launch("stats", named(), "--wrappers", "default main", "--exclude", "x.c"))
+        self.assertNotIn("tm-filter", text)
+        self.assertNotIn("show tm", text)
+
+    def test_options_as_gdb_spells_them(self) -> None:
+        self.assertEqual(self.assertDone(launch("stats", named(), "--limit", "1")),
+                         self.assertDone(launch("stats", "-limit", "1", named())))
+
+    def test_compare_and_limits(self) -> None:
+        directory = new_directory()
+        self.assertDone(launch("run", "-o", "%e.snap", "/bin/echo", directory=directory))
+        text = self.assertDone(launch("compare", named(), "echo.snap", "--limit", "1", "--wrappers", "none",
+                                      directory=directory))
+        self.assertIn("these are two programs", text)
+        self.assertEqual(1, len(rows(text)))
+        text = self.assertDone(launch("compare", named(), "echo.snap", "--limit", "unlimited", directory=directory))
+        self.assertNotIn("more changed", text)
+
+    def test_export(self) -> None:
+        directory = new_directory()
+        for name in ("folded", "pprof", "json"):
+            self.assertRegex(self.assertDone(launch("export", name, named(), f"f.{name}", directory=directory)),
+                             rf"^exported f\.{name} as {name}: 1 block")
+        self.assertEqual("main 4321\n", (directory / "f.folded").read_text())
+
+    def test_a_copy_of_a_raw_snapshot_has_the_names(self) -> None:
+        environment = {"PATH": "/nowhere"}  # neither GDB nor addr2line
+        self.assertIn("held.c:", self.assertDone(launch("stats", named(), environment=environment)))
+        raw = launch("stats", snapshot(), environment=environment)
+        self.assertIn("have no lines: neither gdb nor addr2line could tell", self.assertDone(raw))
+
+    def test_without_gdb(self) -> None:
+        for words in (["stats", str(os.getpid())], ["stats", str(core())]):
+            done = launch(*words, environment={"PATH": "/nowhere"})
+            self.assertEqual((4, ""), (done.returncode, done.stdout))
+            self.assertIn("gdb is not found", done.stderr.splitlines()[-1])
+        self.assertRefused(launch("info", os.getpid(), "--gdb", "/bin/true"), 4, "gave no answer")
+
+
+class Ends(LauncherTest):
+    def test_a_closed_pipe_is_quiet(self) -> None:
+        for words in (["stats", str(named())], ["stats", str(named()), "--json"], ["--help"]):
+            reader, writer = os.pipe()
+            os.close(reader)
+            done = subprocess.run([str(LAUNCHER), *words], stdout=writer, stderr=subprocess.PIPE, timeout=LIMIT)
+            os.close(writer)
+            self.assertEqual((141, b""), (done.returncode, done.stderr))
+
+    def test_output_that_cannot_be_written(self) -> None:
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([str(LAUNCHER), "stats", str(named())], stdout=full, stderr=subprocess.PIPE,
+                                  text=True, timeout=LIMIT)
+        self.assertEqual((3, "tracemalloc stats: No space left on device\n"), (done.returncode, done.stderr))
+
+    def test_an_interrupt_ends_gdb_too(self) -> None:
+        directory = new_directory()
+        slow = directory / "slow-gdb"
+        slow.write_text(f"#!/bin/sh\ncd {directory}; echo $$ >pid.new; mv pid.new pid; exec sleep 60\n")
+        slow.chmod(0o755)
+        child = subprocess.Popen([str(LAUNCHER), "stats", str(os.getpid()), "--gdb", str(slow)], stderr=subprocess.PIPE)
+        while not (directory / "pid").exists() and child.poll() is None:
+            pass
+        child.send_signal(signal.SIGINT)
+        _, error = child.communicate(timeout=LIMIT)
+        self.assertEqual((-signal.SIGINT, b""), (child.returncode, error))
+        with self.assertRaises(ProcessLookupError):
+            os.kill(int((directory / "pid").read_text()), 0)
+
+
+class Gdb(LauncherTest):
+    def test_a_program_a_core_and_a_process(self) -> None:
+        commands = "break wait_for_input\nrun\ntm-stats\nshow environment LD_PRELOAD\n"
+        text = launch("gdb", "-n", "3", "--", held(), "wait", stdin=None, input=commands).stdout
+        self.assertIn("4321 B in 1 block", text)
+        self.assertIn(f"LD_PRELOAD = {RUNTIME}", text)
+        self.assertIn("4321 B in 1 block", launch("gdb", core(), stdin=None, input="tm-stats\n").stdout)
+        self.assertIn("4321 B in 1 block", launch("gdb", self.start_held(), stdin=None, input="tm-stats\n").stdout)
+
+
+class Installed(LauncherTest):
+    def test_wherever_it_was_put(self) -> None:
+        """Staged under DESTDIR and used there, through a symbolic link, from another directory."""
+        root = new_directory()
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+        made = subprocess.run(["make", "-C", str(BUILD), "install", f"DESTDIR={root}"], env=environment, timeout=LIMIT,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.assertEqual(0, made.returncode, made.stdout)
+        there, = (path for path in root.glob("**/bin/tracemalloc"))
+        self.assertNotIn(str(BUILD), there.read_text())
+        link = root / "link"
+        link.symlink_to(there)
+        self.assertDone(launch("run", "-o", root / "a.snap", held(), "exit", launcher=link, directory=Path("/")), 7)
+        text = self.assertDone(launch("stats", root / "a.snap", launcher=link, directory=Path("/")))
+        self.assertIn("4321 B in 1 block", text)
+
+
+if __name__ == "__main__":
+    unittest.main()
