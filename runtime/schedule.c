@@ -145,7 +145,8 @@ static void *serve(void *unused)
     return unused;
 }
 
-static int create_thread(void)
+/* STACK 0: as large as libc makes them, where static TLS leaves no room in a small one. */
+static int create_thread(size_t stack)
 {
     pthread_attr_t attributes;
     pthread_t thread;
@@ -153,7 +154,8 @@ static int create_thread(void)
     if (error)
         return error;
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attributes, STACK_SIZE);
+    if (stack)
+        pthread_attr_setstacksize(&attributes, stack);
     error = pthread_create(&thread, &attributes, serve, NULL);
     pthread_attr_destroy(&attributes);
     return error;
@@ -168,7 +170,9 @@ static void start_thread(void)
     record_is_busy = true;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = create_thread();
+    int error = create_thread(STACK_SIZE);
+    if (error == EINVAL)
+        error = create_thread(0);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error) {
         const char *const pieces[] = {"no thread for snapshots: ", message_of(error), "; only exit writes one", NULL};

@@ -187,10 +187,7 @@ def use(taken: Taken) -> None:
 
 def run(command: str, words: Sequence[str]) -> None:
     """Lets a command do its work and print. Failure in its words."""
-    output = _output_of(command, words)
-    for theirs, ours in _HINTS:
-        output = output.replace(theirs, ours)
-    print(output, end="")
+    print(_translated(_output_of(command, words)), end="")
 
 
 def _output_of(command: str, words: Sequence[str]) -> str:
@@ -218,24 +215,27 @@ def set_parameter(name: str, value: Any) -> None:
         raise Failure(_in_our_words(str(error)), USAGE) from None
 
 
-# What GDB's users are told to type, and ours.
+# What GDB's users are told to type, as patterns, and ours.
 _HINTS = (
-    (" (show tm wrappers)", " (--wrappers)"),
-    (" (tm-filter list)", ""),
-    (": tm-stats traceback, or -cumulative, shows", ": grouping by traceback, or --cumulative, shows"),
-    ("; set tm wrappers ", "; --wrappers "),
-    ("tm-traces shows", "without --site, traces shows"),
-    ("tm-stats domain shows", "stats by domain shows"),
-    ("tm-filter include", "--include"),
-    ("tm-filter exclude", "--exclude"),
+    (r" \(show tm wrappers\)", " (--wrappers)"),
+    (r" \(tm-filter list\)", ""),
+    (r": tm-stats traceback, or -cumulative, shows", ": grouping by traceback, or --cumulative, shows"),
+    (r"; set tm wrappers (.+?) counts for", r"; --wrappers '\1' counts for"),
+    (r"tm-stats (domain|filename) (shows|has)", r"stats by \1 \2"),
+    (r"tm-traces shows", "without --site, traces shows"),
+    (r"tm-filter (include|exclude)", r"--\1"),
 )
+
+
+def _translated(text: str) -> str:
+    for theirs, ours in _HINTS:
+        text = re.sub(theirs, ours, text)
+    return text
 
 
 def _in_our_words(error: str) -> str:
     """The commands speak of options as GDB spells them, with one dash."""
-    for theirs, ours in _HINTS:
-        error = error.replace(theirs, ours)
-    return " ".join(re.sub(r"(?<![\w-])-(?=[a-z]{3})", "--", error).split())
+    return " ".join(re.sub(r"(?<![\w-])-(?=[a-z]{3})", "--", _translated(error)).split())
 
 
 def give_file(taken: Taken) -> None:
