@@ -132,10 +132,12 @@ Snapshots are named by a pattern: %p is the process, %e the program's name, %t
 the time in seconds since 1970, %n the number of the snapshot in its process
 from 1, %% a percent sign. A file of that name is replaced, whole or not at
 all. Without %p only the process that was started writes; its children, and a
-server that goes into the background is one, write only with %p.
+server that goes into the background is one, write only with %p. (In their
+environment %{PID} is added to the pattern: that process alone writes.)
 
 At exit what is still held is written, after the program's and its libraries'
-destructors. A program that is killed, or ends by _exit, writes nothing then.
+destructors. A program that is killed, or ends by _exit as some shells do,
+writes nothing then.
 A signal is taken only if the program has no use for it. A signal or an
 interval needs one thread in the program, which writes; it takes no signals.
 
