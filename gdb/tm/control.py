@@ -6,6 +6,7 @@ frame as they were. It is refused where it might wait for a thread that does not
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack, contextmanager
 from typing import Any, Iterator
 
@@ -98,6 +99,7 @@ def _evaluate(name: str, expression: str) -> gdb.Value:
         with _alone():
             return in_c(expression)
     except gdb.error as error:
+        signals = signals or re.findall(r"received signal (SIG\w+)", str(error))
         _deliver_later(signals)
         raise ProcessError(_interruption(name, signals, error)) from None
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Any, NamedTuple
+from typing import Any, Iterator, NamedTuple
 
 MAGIC = b"tracemalloc\0\xa7TMC"
 BYTE_ORDER = 0x01020304
@@ -69,6 +69,11 @@ class Record:
         values = iter(struct.unpack_from(order + self._codes, data, offset))
         return {field: next(values) if len(code) == 1 or code[-1] == "s"
                 else tuple(next(values) for _ in range(int(code[:-1]))) for field, code in self.fields}
+
+    def iter_unpack(self, order: str, data: bytes | memoryview, *fields: str) -> Iterator[tuple[Any, ...]]:
+        """These fields of each record of an array, which are single numbers; quicker than `unpack`."""
+        codes = "".join(code if field in fields else f"{struct.calcsize('<' + code)}x" for field, code in self.fields)
+        return struct.iter_unpack(order + codes, data)
 
 
 LAYOUT = Record("tm_layout", ("magic", "16s"), ("byte_order", "I"), ("abi_major", "H"), ("abi_minor", "H"),

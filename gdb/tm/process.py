@@ -19,6 +19,10 @@ _ADDRESS_END = 1 << 64
 _SEARCHED_MAPPING_MAX = 64 << 20
 
 
+# Where each inferior's tm_layout was last. Another program may have taken its place: it counts if it is still there.
+_found_layouts: dict[int, int] = {}
+
+
 class ProcessError(RuntimeError):
     """Why the selected program cannot be read, and what to do, in one sentence for the user."""
 
@@ -40,12 +44,16 @@ class Process:
         threads = self._inferior.threads()
         if not threads:
             raise ProcessError("no process: `run` the program, `attach` to it, or open a core with `core-file`")
-        running = [thread for thread in threads if thread.is_running()]
-        if len(running) == len(threads):
-            raise ProcessError("the program is running: stop it first, with Ctrl-C or `interrupt`")
+        running = sum(1 for thread in threads if thread.is_running())
+        if running == len(threads):
+            # While GDB evaluates a breakpoint's condition it still calls the thread that came there running.
+            if not _has_frame():
+                raise ProcessError("the program is running: stop it first, with Ctrl-C or `interrupt`")
+            running -= 1
         self.notes: list[str] = []
         if running:
-            self.notes.append(f"{len(running)} threads are running: what they change meanwhile may be missing")
+            self.notes.append(f"{running} thread{'s are' if running > 1 else ' is'} running: what they change "
+                              "meanwhile may be missing")
         self.pid: int = self._inferior.pid
         self.kind = self._find_kind()
         self.core = _core_path() if self.kind == "core" else None
@@ -93,6 +101,13 @@ class Process:
 
     def find_layout(self) -> int:
         """The address of the runtime's tm_layout: by its symbol, else by its magic. ProcessError if it has none."""
+        known = _found_layouts.get(self._inferior.num)
+        if known is not None and holds_layout(self.read, known):
+            return known
+        address = _found_layouts[self._inferior.num] = self._look_for_layout()
+        return address
+
+    def _look_for_layout(self) -> int:
         address = symbol_address("tm_layout")
         if address is not None and self._is_magic_at(address):
             return address
@@ -141,6 +156,15 @@ class Process:
         """The file that is mapped there, None if there is none or GDB cannot tell."""
         mapping = self.mapping_at(address)
         return mapping.path if mapping else gdb.solib_name(address)
+
+
+def _has_frame() -> bool:
+    """Whether the selected thread stands still, so that its registers can be read."""
+    try:
+        gdb.selected_frame()
+    except gdb.error:
+        return False
+    return True
 
 
 def symbol_address(name: str) -> int | None:

@@ -11,7 +11,7 @@ from array import array
 from typing import Any, NamedTuple, Sequence
 
 from .layout import (ABI_MAJOR, BUILD_ID_MAX, BYTE_ORDER, CLAIM_FREE, CLAIM_PAUSED, DOMAIN, DOMAINS_MAX, LANE,
-                     LANE_STEP, LANES, LAYOUT, MAGIC, MODE_FORKING, MODE_TRACING, MODULE, MODULES_MAX, SEGMENT_COUNT,
+                     LANE_STEP, LAYOUT, MAGIC, MODE_FORKING, MODE_TRACING, MODULE, MODULES_MAX, SEGMENT_COUNT,
                      SLAB, SLAB_HEADER, SLAB_MAGIC, SLAB_SIZE_MAX, SLABS_MAX, STATE, Module, Slab)
 from .memory import LayoutError, Read, Unreadable, pieces, words
 from .tables import Tables
@@ -81,11 +81,12 @@ class Runtime(Tables):
             fields = self.record(STATE, self._state_address)
         except Unreadable:
             raise Unreadable(self._state_address, STATE.size, "the runtime's tm_state") from None
-        lanes = [LANE.unpack(self.order, fields["lanes"], LANE.size * lane) for lane in range(LANES)]
-        in_use = sum(1 for lane in lanes if lane["bytes"] or lane["high"])
-        claims = [lane["claimed"] for lane in lanes if lane["claimed"] != CLAIM_FREE]
-        current = sum(lane["bytes"] for lane in lanes)
-        climbs = [lane["high"] - lane["bytes"] for lane in lanes if lane["resets"] == fields["resets"] & 0xffffffff]
+        lanes = list(LANE.iter_unpack(self.order, fields["lanes"], "bytes", "high", "claimed", "resets"))
+        in_use = sum(1 for held, high, _, _ in lanes if held or high)
+        claims = [claimed for _, _, claimed, _ in lanes if claimed != CLAIM_FREE]
+        current = sum(held for held, _, _, _ in lanes)
+        resets = fields["resets"] & 0xffffffff
+        climbs = [high - held for held, high, _, counted_from in lanes if counted_from == resets]
         peak = max(fields["peak"], current + max(climbs, default=0), current)
         if current < 0:
             self.note(f"the runtime's sum of bytes is damaged ({current}): taken as 0")

@@ -14,6 +14,7 @@ _KEY_MAX = (1 << 64) - 1
 _PAGE_MASK = _KEY_MAX << PAGE_SHIFT & _KEY_MAX
 _SEARCH_MAX = 100_000
 _DOMAINS_MAX = 4096
+_NODES_KEPT = 1000
 
 # How far a search goes back from an address, in pages with blocks and in nodes, before it looks at every block.
 _PAGES_BEFORE = 256
@@ -49,6 +50,7 @@ class Skiplist:
         self._tables = tables
         self._read = Cache(tables.read)
         self._sites: dict[int, Site] = {}
+        self._nodes_read: dict[int, Node] = {}
 
     def blocks(self) -> Iterator[Block]:
         """All live blocks in the order of (domain, page, phase), or in any order where the list's head is not known;
@@ -166,6 +168,14 @@ class Skiplist:
         return following
 
     def _node(self, address: int) -> Node:
+        node = self._nodes_read.get(address)
+        if node is None:
+            if len(self._nodes_read) >= _NODES_KEPT:
+                self._nodes_read.clear()
+            node = self._nodes_read[address] = self._read_node(address)
+        return node
+
+    def _read_node(self, address: int) -> Node:
         try:
             fields = NODE.unpack(self._tables.order, self._read(address, NODE.size))
         except Unreadable:

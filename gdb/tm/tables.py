@@ -14,9 +14,11 @@ from typing import Any, Iterable, NamedTuple, Sequence
 
 from .layout import (FRAMES_MAX, NODE, NODE_INLINE, SEGMENT_MASK, SEGMENT_SHIFT, SEGMENT_SIZE, SITE, SITE_CUT,
                      SITE_UNIT, SIZE_BITS, SIZE_MASK, SLAB_ENTRY, SLAB_HEADER, SLAB_NODE, Module, Record, Site, Slab)
-from .memory import Read, pieces, words
+from .memory import Data, Read, Unreadable, halfwords, pieces, words
 
 _NODE_WORDS = NODE.size // 8
+_NODE_HALFWORDS = NODE.size // 2
+_NODE_LIVE = NODE.offsets["live"] // 2
 
 
 class Counted(NamedTuple):
@@ -80,6 +82,19 @@ class Tables:
             sizes = array("Q", (size | sites[number].size_high << SIZE_BITS for number, size in zip(numbers, sizes)))
         return Counted(numbers, sizes, counts, sites, missing)
 
+    def count_live(self) -> int:
+        """How many live blocks there are, by the nodes' own counts; a note where some cannot be read."""
+        count = 0
+        for slab in self.slabs():
+            if slab.kind != SLAB_NODE:
+                continue
+            for _, length, data in pieces(self.read, slab.address + SLAB_HEADER, slab.used, NODE.size):
+                if data is None:
+                    self.note(f"{length} bytes of the tracer's tables cannot be read")
+                    continue
+                count += sum(halfwords(data, self.byteorder)[_NODE_LIVE::_NODE_HALFWORDS])
+        return count
+
     def _count_entries(self) -> tuple[Counter[int], int]:
         """How often each entry occurs, dead ones included, and the bytes that could not be read."""
         counter: Counter[int] = Counter()
@@ -114,8 +129,17 @@ class Tables:
         return sites
 
     def site(self, number: int) -> Site:
-        """As `sites`, for one."""
-        return self.sites((number,))[number]
+        """As `sites`, for one, without reading all of its segment."""
+        segment = self.segment_address(number >> SEGMENT_SHIFT)
+        site = self._site_at(segment + (number & SEGMENT_MASK) * SITE_UNIT) if segment else None
+        return site or self.sites((number,))[number]
+
+    def _site_at(self, address: int) -> Site | None:
+        try:
+            frames = min(self.record(SITE, address)["nframe"], FRAMES_MAX)
+            return _Segment(self.order, self.read(address, SITE.size + 8 * frames), []).site(0)
+        except Unreadable:
+            return None
 
     def _segment(self, index: int) -> _Segment:
         segment = self._segments.get(index)
@@ -143,7 +167,7 @@ class Tables:
 class _Segment:
     """A copy of one segment of sites; `holes` are the (start, end) offsets that could not be read."""
 
-    def __init__(self, order: str, data: bytes, holes: list[tuple[int, int]]) -> None:
+    def __init__(self, order: str, data: Data, holes: list[tuple[int, int]]) -> None:
         self._order = order
         self._data = data
         self._holes = holes

@@ -200,7 +200,9 @@ class SameAnswersTest(GdbTest):
         self.assertWorked(live)
 
     def test_core_without_the_files(self) -> None:
-        path = kernel_core(program("known"), "abort")
+        removed = Path(shutil.copy(program("known"), new_directory()))
+        path = kernel_core(removed, "abort")
+        removed.unlink()
         results = gdb(["set sysroot /nowhere", f"core-file {path}", "tm-info", "tm-stats", TOTALS])
         self.assertWorked(results)
         live = gdb([*preload(), *at_checkpoint(2), TRUTH], program("known"))

@@ -10,7 +10,9 @@ def register() -> None:
     global _is_registered
     if _is_registered:
         return
+    from .. import functions
     from . import compare, control, export, filter, info, settings, snapshot, stats, traceback, traces
-    for module in (settings, compare, control, export, filter, info, snapshot, stats, traceback, traces):
+    for module in (settings, compare, control, export, filter, info, snapshot, stats, traceback, traces,
+                   functions):
         module.register()
     _is_registered = True

@@ -58,8 +58,11 @@ def tracing_reader() -> Reader:
     return found
 
 
-def complete_word(text: str, word: str, candidates: Iterable[str]) -> list[str]:
-    """What the last word of `text` may become. GDB asks for its tail `word`, which may begin within it."""
+def complete_word(text: str, word: str | None, candidates: Iterable[str]) -> list[str]:
+    """What the last word of `text` may become. GDB asks for its tail `word`, which may begin within it; first it asks
+    with None only where words end."""
+    if word is None:
+        return []
     last = _last_word(text)
     return [candidate[len(last) - len(word):] for candidate in candidates if candidate.startswith(last)]
 

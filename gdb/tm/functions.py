@@ -1,0 +1,186 @@
+"""functions.py: the convenience functions $tm_traced, $tm_peak, $tm_count, $tm_size and $tm_base, for expressions.
+
+They must be quick, since a breakpoint's condition may ask them at every hit, and an error would stop the program there.
+"""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+import gdb
+
+from .memory import LayoutError
+from .process import in_c
+from .reader import Reader
+from .skiplist import Block
+
+# The program's other threads may run while a condition is evaluated, and change what is being read.
+_ATTEMPTS = 5
+
+
+class _Function(gdb.Function):
+    """A function's docstring is its text in `help function`."""
+
+    name = ""
+    parameters: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        super().__init__(self.name)
+
+    def answer(self, arguments: Sequence[gdb.Value]) -> gdb.Value:
+        """What the function gives for as many arguments as it has parameters. May raise RuntimeError and ValueError."""
+        raise NotImplementedError
+
+    def invoke(self, *arguments: gdb.Value) -> gdb.Value:
+        if len(arguments) != len(self.parameters):
+            expected = "one argument" if self.parameters else "no arguments"
+            raise gdb.GdbError(f"${self.name}({', '.join(self.parameters)}) takes {expected}, not {len(arguments)}")
+        try:
+            return self.answer(arguments)
+        except KeyboardInterrupt:
+            raise gdb.GdbError(f"${self.name} was interrupted") from None
+        except (RuntimeError, ValueError) as error:
+            raise gdb.GdbError(f"${self.name}: {error}") from None
+
+
+class _Figure(_Function):
+    """One number for the whole program."""
+
+    def figure(self, reader: Reader) -> int:
+        raise NotImplementedError
+
+    def answer(self, arguments: Sequence[gdb.Value]) -> gdb.Value:
+        return _number(self.figure(Reader()))
+
+
+class _Lookup(_Function):
+    """Something of the block that holds an address."""
+
+    parameters = ("ptr",)
+
+    def of(self, block: Block | None) -> gdb.Value:
+        raise NotImplementedError
+
+    def answer(self, arguments: Sequence[gdb.Value]) -> gdb.Value:
+        return self.of(_block_holding(arguments[0]))
+
+
+class Traced(_Figure):
+    """Bytes in the live blocks that the program's tracemalloc runtime knows, in all domains; 0 while it is not tracing.
+Usage: $tm_traced()
+
+It reads a few words of the program, however many blocks there are, so it may stand in a breakpoint's condition.
+tm-info shows the same figure as Current. An error tells where there is no process, or no runtime in it.
+
+Example:
+  (gdb) break handle_request if $tm_traced() > 100*1024*1024"""
+
+    name = "tm_traced"
+
+    def figure(self, reader: Reader) -> int:
+        return reader.state.current
+
+
+class Peak(_Figure):
+    """The most bytes that $tm_traced() ever was, since tracing began or tm-reset-peak; 0 while it is not tracing.
+Usage: $tm_peak()
+
+As quick as $tm_traced(). Where several threads allocate, tm-info tells how far off it may be.
+
+Example:
+  (gdb) print $tm_peak() - $tm_traced()"""
+
+    name = "tm_peak"
+
+    def figure(self, reader: Reader) -> int:
+        return reader.state.peak
+
+
+class Count(_Figure):
+    """How many live blocks the program's tracemalloc runtime knows, in all domains; 0 while it is not tracing.
+Usage: $tm_count()
+
+It adds up the runtime's nodes, one for each page with blocks: quick, but slower the more blocks there are. A core that
+was cut short gives an error: tm-info counts what is left there.
+
+Example:
+  (gdb) break worker_exit if $tm_count() > 1000"""
+
+    name = "tm_count"
+
+    def figure(self, reader: Reader) -> int:
+        count = reader.tables.count_live()
+        _refuse_damage(reader.tables.notes)
+        return count
+
+
+class Size(_Lookup):
+    """The size of the live block that holds an address, as the program asked for it; 0 if no traced block does.
+Usage: $tm_size(ptr)
+
+PTR is what tm-traceback takes: a pointer, a number, or an object in memory whose address is meant. An address inside a
+block counts. 0 is also the size of a block of malloc(0); $tm_base(ptr) tells them apart.
+
+Example:
+  (gdb) break free if $tm_size(ptr) > 4096
+  (gdb) print $tm_size(item->body)"""
+
+    name = "tm_size"
+
+    def of(self, block: Block | None) -> gdb.Value:
+        return _number(block.size if block else 0)
+
+
+class Base(_Lookup):
+    """Where the live block that holds an address starts, as a void *; a null pointer if no traced block does.
+Usage: $tm_base(ptr)
+
+PTR is what tm-traceback takes: a pointer, a number, or an object in memory whose address is meant.
+
+Example:
+  (gdb) print *(struct item *) $tm_base(cursor)
+  (gdb) print $tm_base(cursor) == cursor"""
+
+    name = "tm_base"
+
+    def of(self, block: Block | None) -> gdb.Value:
+        return in_c(f"(void *) {block.address if block else 0:#x}")
+
+
+def _block_holding(pointer: gdb.Value) -> Block | None:
+    for attempt in range(1, _ATTEMPTS + 1):
+        reader = Reader()
+        address = reader.address_of(pointer)
+        try:
+            block = reader.block_holding(address)
+        except LayoutError:
+            if attempt < _ATTEMPTS:
+                continue
+            raise
+        if block is None:
+            _refuse_damage(reader.tables.notes)
+        return block
+    return None
+
+
+def _number(number: int) -> gdb.Value:
+    """As a signed long long: sums and differences of sizes neither wrap nor overflow."""
+    architecture = gdb.selected_inferior().architecture().name()
+    kind = _number_types.get(architecture)
+    if kind is None:
+        kind = _number_types[architecture] = in_c("0ll").type
+    return gdb.Value(number).cast(kind)
+
+
+_number_types: dict[str, gdb.Type] = {}
+
+
+def _refuse_damage(notes: list[str]) -> None:
+    """A number cannot say what it lacks."""
+    if notes:
+        raise LayoutError(f"{notes[0]}; tm-info counts what is left")
+
+
+def register() -> None:
+    for function in (Traced, Peak, Count, Size, Base):
+        function()
