@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
-from typing import Any, Callable, Iterator, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import gdb
 
-from .process import Process
+from .process import Process, selection_kept
 
 _FRAMES_LOOKED_AT = 50
 
@@ -52,7 +51,7 @@ def in_runtime_or_allocator(process: Process, layout_address: int) -> list[Insid
 
 def _threads_in(process: Process, test: _Test) -> list[Inside]:
     inside = []
-    with _selection_kept():
+    with selection_kept():
         for thread in process.threads():
             found = _outermost(thread, test)
             if found is not None:
@@ -90,22 +89,3 @@ def _outermost(thread: Any, test: _Test) -> tuple[int, str] | None:
     except gdb.error:
         pass
     return found
-
-
-@contextmanager
-def _selection_kept() -> Iterator[None]:
-    thread, frame = gdb.selected_thread(), _selected_frame()
-    try:
-        yield
-    finally:
-        if thread is not None and thread.is_valid():
-            thread.switch()
-        if frame is not None and frame.is_valid():
-            frame.select()
-
-
-def _selected_frame() -> Any:
-    try:
-        return gdb.selected_frame()
-    except gdb.error:
-        return None

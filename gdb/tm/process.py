@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from contextlib import contextmanager
 from typing import Any, Iterator, NamedTuple
 
 import gdb
@@ -47,7 +48,7 @@ class Process:
         running = sum(1 for thread in threads if thread.is_running())
         if running == len(threads):
             # While GDB evaluates a breakpoint's condition it still calls the thread that came there running.
-            if not _has_frame():
+            if _selected_frame() is None:
                 raise ProcessError("the program is running: stop it first, with Ctrl-C or `interrupt`")
             running -= 1
         self.notes: list[str] = []
@@ -82,6 +83,17 @@ class Process:
         """What to call it in short."""
         program = self.program.rpartition("/")[2]
         return f"core {self.core or '?'} of {program}" if self.kind == "core" else f"process {self.pid} ({program})"
+
+    def is_selected(self) -> bool:
+        """Whether GDB's selected inferior is still this one."""
+        return bool(gdb.selected_inferior().num == self._inferior.num)
+
+    @contextmanager
+    def selected(self) -> Iterator[None]:
+        """Within it GDB reads this process and its symbols, whichever inferior the user has turned to since."""
+        with selection_kept():
+            _select(self._inferior)
+            yield
 
     def description(self) -> str:
         """Its name, and how GDB came by it."""
@@ -158,13 +170,35 @@ class Process:
         return mapping.path if mapping else gdb.solib_name(address)
 
 
-def _has_frame() -> bool:
-    """Whether the selected thread stands still, so that its registers can be read."""
+def _selected_frame() -> Any:
+    """None where there is none: without a process, or where the selected thread runs."""
     try:
-        gdb.selected_frame()
+        return gdb.selected_frame()
     except gdb.error:
-        return False
-    return True
+        return None
+
+
+def _select(inferior: Any) -> None:
+    threads = inferior.threads()
+    if threads:
+        threads[0].switch()
+    else:
+        gdb.execute(f"inferior {inferior.num}", to_string=True)
+
+
+@contextmanager
+def selection_kept() -> Iterator[None]:
+    """Within it other threads, frames and inferiors may be selected."""
+    inferior, thread, frame = gdb.selected_inferior(), gdb.selected_thread(), _selected_frame()
+    try:
+        yield
+    finally:
+        if thread is not None and thread.is_valid():
+            thread.switch()
+        elif gdb.selected_inferior().num != inferior.num:
+            _select(inferior)
+        if frame is not None and frame.is_valid():
+            frame.select()
 
 
 def symbol_address(name: str) -> int | None:

@@ -55,7 +55,7 @@ class Symbolizer(Stacks):
 
     def __init__(self, process: Process, unloaded: Sequence[Module]) -> None:
         """`unloaded`: the modules that dlclose unloaded, oldest first."""
-        self._process = process
+        self.process = process
         self._unloaded = unloaded
         self._unloaded_places: dict[tuple[int, int, bool], Place | None] = {}
         architecture = gdb.selected_inferior().architecture().name()
@@ -69,7 +69,7 @@ class Symbolizer(Stacks):
     def _has_code(self, pc: int, codes: Sequence[bytes]) -> bool:
         """Whether one of these instruction sequences lies at `pc`, which may be anything."""
         try:
-            return any(bytes(self._process.read(pc, len(code))) == code for code in codes)
+            return any(bytes(self.process.read(pc, len(code))) == code for code in codes)
         except Unreadable:
             return False
 
@@ -121,24 +121,24 @@ class Symbolizer(Stacks):
         name: str | None = gdb.solib_name(pc)
         if name and os.path.isabs(name):
             return name
-        mapping = self._process.mapping_at(pc)
+        mapping = self.process.mapping_at(pc)
         if mapping is not None and mapping.path not in _NO_FILES:
             return mapping.path
-        if name or self._process.mappings() or not gdb.find_pc_line(pc).symtab:
+        if name or self.process.mappings() or not gdb.find_pc_line(pc).symtab:
             return name
-        return self._process.program
+        return self.process.program
 
     def _bias_of(self, pc: int) -> int | None:
         """What to subtract from `pc` for its address in its file; None if it cannot be told."""
-        at_pc = self._process.mapping_at(pc)
+        at_pc = self.process.mapping_at(pc)
         if at_pc is None:
             return None
-        first = next((mapping for mapping in reversed(self._process.mappings())
+        first = next((mapping for mapping in reversed(self.process.mappings())
                       if mapping.path == at_pc.path and mapping.offset == 0 and mapping.start <= pc), None)
         if first is None:
             return None
         try:
-            kind, = struct.unpack_from("=H", self._process.read(first.start, 18), 16)
+            kind, = struct.unpack_from("=H", self.process.read(first.start, 18), 16)
         except Unreadable:
             return first.start
         is_fixed = kind in (2, 0x0200)  # ET_EXEC in either byte order
@@ -231,23 +231,40 @@ def _current_knowledge() -> _Known:
 
 
 class SiteTable(stacks.SiteTable):
-    """As its base; what was not asked for is symbolised when the program runs on."""
+    """As its base; what was not asked for is symbolised when the program runs on or ends. Until then it is the
+    program's own symbols that are asked, also while another inferior is selected."""
 
     def __init__(self, symbolizer: Symbolizer, sites: Sequence[Site]) -> None:
         super().__init__(symbolizer, sites)
+        self.process = symbolizer.process
         _unfinished.add(self)
+
+    def innermost(self, number: int) -> RawFrame | None:
+        if self.process.is_selected():
+            return super().innermost(number)
+        with self.process.selected():
+            return super().innermost(number)
+
+    def frames(self, number: int) -> tuple[Frames, int | None]:
+        if number in self._frames or self.process.is_selected():
+            return super().frames(number)
+        with self.process.selected():
+            return super().frames(number)
 
 
 _unfinished: weakref.WeakSet[SiteTable] = weakref.WeakSet()
 
 
 def _finish_all(_event: Any) -> None:
-    """The program runs on: a snapshot that somebody keeps must not be symbolised with what is mapped later."""
+    """The selected program runs on or is gone: a snapshot that somebody keeps must not be symbolised with what is
+    mapped later."""
     for table in list(_unfinished):
-        _unfinished.discard(table)
-        # What GDB cannot look up now stays for later, which is better than an error that nobody asked for.
-        with suppress(RuntimeError):
-            table.finish()
+        if table.process.is_selected():
+            _unfinished.discard(table)
+            # What GDB cannot look up now stays for later, which is better than an error that nobody asked for.
+            with suppress(RuntimeError):
+                table.finish()
 
 
 gdb.events.cont.connect(_finish_all)
+gdb.events.exited.connect(_finish_all)
