@@ -52,7 +52,7 @@ def reset_peak() -> None:
 
 def _call(name: str, returns: str, *arguments: int) -> int:
     """What the function in the program returned; 0 where it returns nothing."""
-    _refuse_core(name)
+    _refuse_the_past(name)
     reader = Reader()
     assert isinstance(reader.tables, Runtime)  # only a core can have lost the runtime's state
     _refuse_inside(name, reader.process, reader.tables)
@@ -66,8 +66,11 @@ def _call(name: str, returns: str, *arguments: int) -> int:
     return 0 if returns == "void" else int(result)
 
 
-def _refuse_core(name: str) -> None:
+def _refuse_the_past(name: str) -> None:
     process = Process()
+    if process.is_replaying():
+        raise ProcessError(f"{name} cannot be called in a recording's past, which it would change: `record goto end` "
+                           "leads back to now")
     if process.kind == "core":
         raise ProcessError(f"{name} needs a live process, and a core cannot run: {process.description()}")
 

@@ -9,6 +9,7 @@ from typing import Sequence
 
 import gdb
 
+from .errors import in_one_line
 from .memory import LayoutError
 from .process import in_c
 from .reader import Reader
@@ -35,12 +36,8 @@ class _Function(gdb.Function):
         if len(arguments) != len(self.parameters):
             expected = "one argument" if self.parameters else "no arguments"
             raise gdb.GdbError(f"${self.name}({', '.join(self.parameters)}) takes {expected}, not {len(arguments)}")
-        try:
+        with in_one_line(f"${self.name}"):
             return self.answer(arguments)
-        except KeyboardInterrupt:
-            raise gdb.GdbError(f"${self.name} was interrupted") from None
-        except (RuntimeError, ValueError) as error:
-            raise gdb.GdbError(f"${self.name}: {error}") from None
 
 
 class _Figure(_Function):

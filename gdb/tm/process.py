@@ -53,8 +53,9 @@ class Process:
             running -= 1
         self.notes: list[str] = []
         if running:
-            self.notes.append(f"{running} thread{'s are' if running > 1 else ' is'} running: what they change "
-                              "meanwhile may be missing")
+            who = "1 thread is running: what it changes" if running == 1 else (f"{running} threads are running: what "
+                                                                               "they change")
+            self.notes.append(f"{who} meanwhile may be missing")
         self.pid: int = self._inferior.pid
         self.kind = self._find_kind()
         self.core = _core_path() if self.kind == "core" else None
@@ -158,6 +159,10 @@ class Process:
         mappings = self.mappings()
         index = bisect_right(self._starts, address) - 1
         return mappings[index] if index >= 0 and address < mappings[index].end else None
+
+    def is_replaying(self) -> bool:
+        """Whether it is shown as it was at an earlier moment of a recording."""
+        return "Replay " in _text_of("info record")
 
     def threads(self) -> list[Any]:
         """GDB's threads that are stopped, in the order of their numbers."""

@@ -16,7 +16,7 @@ from .command import Command, complete_word, tracing_reader
 from .rows import GROUPS, notes, print_rows, sizes
 from .view import look, remarks
 
-_OPTIONS = ("-cumulative", "-limit")
+OPTIONS = ("-cumulative", "-limit")
 _USAGE = "tm-compare FILE [GROUPING] or tm-compare OLD NEW [GROUPING]"
 
 
@@ -41,18 +41,16 @@ Example:
     name = "tm-compare"
 
     def run(self, argument: str) -> None:
-        arguments = parse(argument, _OPTIONS)
-        files, groupings = _split(arguments.words)
-        key_type = grouping(groupings, arguments.is_cumulative)
-        old = _load(files[0])
-        _print_comparison(old, _load(files[1]) if len(files) == 2 else _now(), key_type, arguments)
+        arguments = parse(argument, OPTIONS)
+        old, new, key_type = chosen(arguments)
+        _print_comparison(old, new, key_type, arguments)
 
     def complete(self, text: str, word: str) -> list[str] | int:
         words = text.split()
         is_first = not words or (len(words) == 1 and not text[-1].isspace())
         if is_first and not text.startswith("-"):
             return gdb.COMPLETE_FILENAME
-        return complete_word(text, word, (*KEY_TYPES, *_OPTIONS))
+        return complete_word(text, word, (*KEY_TYPES, *OPTIONS))
 
 
 class _Side:
@@ -67,6 +65,13 @@ class _Side:
     def program(self) -> str:
         """Its path; empty if the snapshot does not tell."""
         return str(self.snapshot.info.get("program", ""))
+
+
+def chosen(arguments: Arguments) -> tuple[_Side, _Side, str]:
+    """The older and the newer side, and the grouping."""
+    files, groupings = _split(arguments.words)
+    key_type = grouping(groupings, arguments.is_cumulative)
+    return _load(files[0]), _load(files[1]) if len(files) == 2 else _now(), key_type
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -97,8 +102,7 @@ def _print_comparison(old: _Side, new: _Side, key_type: str, arguments: Argument
     changed = [diff for diff in diffs if diff.size_diff or diff.count_diff]
     how = ", counted at every frame of their tracebacks" if arguments.is_cumulative else ""
     print(f"{_moments(old, new)}: {len(changed):,} of {len(diffs):,} {GROUPS[key_type]} changed{how}{remarks(views)}")
-    notes(_programs(old, new))
-    notes(_started_anew(old, new))
+    notes(warnings(old, new))
     for side, view in zip((old, new), views):
         notes(f"{side.name}: {note}" for note in view.notes)
     shown = changed[:limit]
@@ -130,6 +134,12 @@ def _span(seconds: int) -> str:
     if days < 1:
         return f"{hours} h {minutes % 60} min"
     return f"{days} d {hours % 24} h"
+
+
+def warnings(old: _Side, new: _Side) -> Iterator[str]:
+    """What a reader of the comparison must know first."""
+    yield from _programs(old, new)
+    yield from _started_anew(old, new)
 
 
 def _programs(old: _Side, new: _Side) -> Iterator[str]:

@@ -13,7 +13,7 @@ from .command import Command, complete_word, tracing_reader
 from .rows import GROUPS, count, left_out, notes, print_rows, sizes
 from .view import look, remarks
 
-_OPTIONS = ("-cumulative", "-limit")
+OPTIONS = ("-cumulative", "-limit")
 
 # From this share on, a caller without a symbol says too little.
 _MOST = 0.8
@@ -40,14 +40,14 @@ Example:
     name = "tm-stats"
 
     def run(self, argument: str) -> None:
-        arguments = parse(argument, _OPTIONS)
+        arguments = parse(argument, OPTIONS)
         key_type = grouping(arguments.words, arguments.is_cumulative)
         reader = tracing_reader()
         _print_stats(reader.process.description(), reader.take_snapshot(with_addresses=False), key_type,
                      arguments)
 
     def complete(self, text: str, word: str) -> list[str]:
-        return complete_word(text, word, (*KEY_TYPES, *_OPTIONS))
+        return complete_word(text, word, (*KEY_TYPES, *OPTIONS))
 
 
 def _print_stats(source: str, snapshot: Snapshot, key_type: str, arguments: Arguments) -> None:

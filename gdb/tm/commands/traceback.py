@@ -8,6 +8,7 @@ import gdb
 
 from .. import domains
 from ..model import Traceback
+from ..reader import Reader
 from ..skiplist import Block
 from .command import Command, tracing_reader
 from .rows import ShortNames, newer_sources, notes, print_traceback
@@ -33,10 +34,7 @@ Example:
         if not argument.strip():
             raise gdb.GdbError("an address is missing: tm-traceback EXPR, as in tm-traceback item->body")
         reader = tracing_reader()
-        try:
-            address = reader.address_of(gdb.parse_and_eval(argument))
-        except (gdb.error, ValueError) as error:
-            raise gdb.GdbError(f"cannot take {argument} for an address: {str(error).rstrip('.')}") from None
+        address = address_of(reader, argument)
         block = reader.block_holding(address)
         if block is None:
             print(f"{address:#x} is in no traced block: freed, allocated before tracing began, or not of the heap")
@@ -51,6 +49,14 @@ Example:
             elif depth is None:
                 print(f"(the stack was deeper than the {len(block.site.pcs)} program counters that were kept)")
         notes(reader.notes)
+
+
+def address_of(reader: Reader, expression: str) -> int:
+    """The address that an expression means; GdbError if it means none."""
+    try:
+        return reader.address_of(gdb.parse_and_eval(expression))
+    except (gdb.error, ValueError) as error:
+        raise gdb.GdbError(f"cannot take {expression} for an address: {str(error).rstrip('.')}") from None
 
 
 def _place_in(block: Block, address: int, names: Mapping[int, str]) -> str:
