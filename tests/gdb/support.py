@@ -94,7 +94,7 @@ def at_checkpoint(number: int = 1) -> list[str]:
 
 
 def gdb(steps: Sequence[Step], *arguments: str | Path, directory: Path | None = None, load: bool = True,
-        timeout: float = TIMEOUT) -> list[Result]:
+        timeout: float = TIMEOUT, debugger: str = "gdb") -> list[Result]:
     """What each step gave in a GDB started with these arguments, the tm- commands loaded first."""
     directory = directory or new_directory()
     steps_file, results_file = directory / "steps.json", directory / "results.json"
@@ -103,7 +103,7 @@ def gdb(steps: Sequence[Step], *arguments: str | Path, directory: Path | None = 
     steps_file.write_text(json.dumps([*before, *steps]))
     environment = {**os.environ, "TM_TEST_STEPS": str(steps_file), "TM_TEST_RESULTS": str(results_file)}
     done = subprocess.run(
-        ["gdb", "-nx", "-q", "-batch", "-iex", "set auto-load off", *map(str, arguments), "-x", str(DRIVER)],
+        [debugger, "-nx", "-q", "-batch", "-iex", "set auto-load off", *map(str, arguments), "-x", str(DRIVER)],
         cwd=directory, env=environment, timeout=timeout, stdin=subprocess.DEVNULL, text=True, errors="replace",
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if not results_file.exists():

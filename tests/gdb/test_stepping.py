@@ -21,7 +21,7 @@ from tm.reader import Reader
 from tm.skiplist import Skiplist
 
 truth = gdb.lookup_global_symbol("truth").value
-answer = {{"steps": 0, "notes": [], "blocks": 0, "listed": 0, "bytes": 0}}
+answer = {{"steps": 0, "notes": [], "blocks": 0, "listed": 0, "counted": 0, "bytes": 0}}
 
 def look():
     reader = Reader()
@@ -32,7 +32,7 @@ def look():
     answer["steps"] += 1
     answer["notes"] += reader.notes
     for name, distance in (("blocks", blocks - int(truth())), ("listed", blocks - len(listed)),
-                           ("bytes", size - reader.state.current)):
+                           ("counted", blocks - reader.tables.count_live()), ("bytes", size - reader.state.current)):
         answer[name] = max(answer[name], abs(distance))
 
 gdb.execute("delete")
@@ -55,6 +55,7 @@ class SteppingTest(GdbTest):
         self.assertEqual(answer["notes"], [])
         self.assertLessEqual(answer["blocks"], 1)
         self.assertEqual(answer["listed"], 0)
+        self.assertLessEqual(answer["counted"], 1)
         self.assertLessEqual(answer["bytes"], 120)
 
 

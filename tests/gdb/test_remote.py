@@ -1,0 +1,156 @@
+"""test_remote.py: the program runs under gdbserver, or its core is read by a GDB for many architectures."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import unittest
+from contextlib import contextmanager
+from typing import Iterator, Sequence
+
+from support import (GdbTest, RUNTIME, Result, Step, at_checkpoint, facts, gdb, line_of, new_directory, preload,
+                     program, python, rows, traced_environment)
+
+TRUTH = python("answer = [int(gdb.parse_and_eval(text)) for text in "
+               "('expected_blocks', 'expected_bytes', '$tm_count()', '$tm_traced()')]")
+ANSWERS = ["tm-stats", "tm-stats traceback -limit 2", "tm-traceback leaks[7] + 3",
+           python("answer = [int(gdb.parse_and_eval(text)) for text in ('$tm_size(leaks[7] + 3)', "
+                  "'$tm_base(leaks[7] + 3) == leaks[7]')]")]
+
+
+@contextmanager
+def gdbserver(*options: str, command: Sequence[str] = ()) -> Iterator[str]:
+    """The address of a gdbserver, which runs the command."""
+    server = subprocess.Popen(["gdbserver", *options, "localhost:0", *command], text=True, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE)
+    try:
+        assert server.stderr is not None
+        for line in server.stderr:
+            port = re.search(r"Listening on port (\d+)", line)
+            if port:
+                break
+        else:
+            raise AssertionError("gdbserver does not listen")
+        yield f"localhost:{port[1]}"
+    finally:
+        server.kill()
+        server.communicate()
+
+
+@contextmanager
+def waiting(traced: bool) -> Iterator[int]:
+    """A process that waits at its end."""
+    environment = traced_environment() if traced else dict(os.environ)
+    process = subprocess.Popen([str(program("known")), "wait"], env=environment, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        process.stdout.read(6)
+        yield process.pid
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def without_headline(result: Result) -> str:
+    return result.output.partition("\n")[2] if result.output.startswith("process ") else result.output
+
+
+class RemoteTest(GdbTest):
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        if shutil.which("gdbserver") is None:
+            raise unittest.SkipTest("there is no gdbserver here")
+
+    def assertTrue_of(self, result: Result) -> None:
+        self.assertIsNone(result.error)
+        self.assertEqual(result.answer[:2], result.answer[2:])
+
+    def assertSame(self, left: list[Result], right: list[Result]) -> None:
+        for one, other in zip(left, right):
+            self.assertIsNone(one.error)
+            self.assertEqual([without_headline(one), one.answer], [without_headline(other), other.answer])
+
+
+class ProgramTest(RemoteTest):
+
+    def test_the_answers_are_those_of_a_native_gdb(self) -> None:
+        native = gdb([*preload(), *at_checkpoint(), *ANSWERS], program("known"))[-len(ANSWERS):]
+        with gdbserver("--once", command=[str(program("known"))]) as address:
+            untraced = gdb([f"target remote {address}", "break checkpoint", "continue", "tm-stats"], program("known"))
+        self.assertRefused(untraced[-1], "no tracemalloc runtime in process", "remote")
+        wrapper = ("--wrapper", "env", f"LD_PRELOAD={RUNTIME}", "TRACEMALLOC=25", "--")
+        with gdbserver("--once", *wrapper, command=[str(program("known"))]) as address:
+            results = gdb([f"target remote {address}", "break checkpoint", "continue", "finish", *ANSWERS, "tm-info",
+                           TRUTH, "tm-snapshot save a.snap", "tm-compare a.snap", "tm-stop", "tm-start", "tm-info"],
+                          program("known"))
+        remote, (info, truth, _, compared, stop, start, again) = results[4:8], results[8:]
+        self.assertSame(remote, native)
+        self.assertTrue(facts(info.output)["Program"].endswith("(known), remote"))
+        self.assertTrue_of(truth)
+        self.assertIn(": 0 of 5 lines changed", compared.output)
+        self.assertWorked([stop, start])
+        self.assertEqual(facts(again.output)["Blocks"], "0")
+
+
+class ExtendedTest(RemoteTest):
+
+    def extended(self, *steps: Step, name: str = "known") -> list[Result]:
+        with gdbserver("--multi") as address:
+            start = ["set confirm off", f"target extended-remote {address}", f"set remote exec-file {program(name)}",
+                     *preload()[1:], "break checkpoint"]
+            return gdb([*start, *steps], program(name))[len(start):]
+
+    def test_run_and_run_again(self) -> None:
+        results = self.extended("run", TRUTH, "continue", TRUTH, "tm-stats", "run", TRUTH, "tm-stats", "kill",
+                                "tm-stats", "run", TRUTH)
+        for result in (results[1], results[3], results[6], results[11]):
+            self.assertTrue_of(result)
+        self.assertEqual(results[1].answer, results[6].answer)
+        self.assertNotEqual(results[1].answer, results[3].answer)
+        self.assertRefused(results[9], "no process")
+
+    def test_attach_and_another_process(self) -> None:
+        with waiting(traced=True) as pid, waiting(traced=False) as other:
+            attached, stats, _, _, refused, *_, again = self.extended(
+                f"attach {pid}", TRUTH, "tm-stats", "detach", f"attach {other}", "tm-stats", "detach",
+                f"attach {pid}", TRUTH)[1:]
+            self.assertTrue_of(attached)
+            self.assertEqual(rows(stats.output)[0].partition(":")[0], "known.c")
+            self.assertRefused(refused, "no tracemalloc runtime in process", "remote")
+            self.assertEqual(again.answer, attached.answer)
+
+    def test_without_the_files(self) -> None:
+        with waiting(traced=True) as pid, gdbserver("--multi") as address:
+            results = gdb(["set sysroot /nowhere", f"target extended-remote {address}", f"attach {pid}", "tm-stats",
+                           "output $tm_count()", "detach"])
+        self.assertEqual(results[4].output, "1013")
+        self.assertRegex(rows(results[3].output)[0], r"^known(\(\+0x[0-9a-f]+\)|\.c:\d+): size=")
+
+    def test_a_condition(self) -> None:
+        place = f"known.c:{line_of('known.c', 'leak')}"
+        results = self.extended("delete", f"break {place} if $tm_count() == 300", "run",
+                                python("answer = int(gdb.parse_and_eval('number'))"))
+        self.assertEqual(results[-1].answer, 300)
+
+
+class ManyArchitecturesTest(GdbTest):
+
+    def test_a_core(self) -> None:
+        if shutil.which("gdb-multiarch") is None:
+            self.skipTest("there is no gdb-multiarch here")
+        directory = new_directory()
+        live = gdb([*preload(), *at_checkpoint(), "generate-core-file a.core", *ANSWERS], program("known"),
+                   directory=directory)[-len(ANSWERS):]
+        core = gdb([*ANSWERS, TRUTH], program("known"), directory / "a.core", debugger="gdb-multiarch")
+        self.assertEqual([result.output.partition("\n")[2] for result in core[:2]],
+                         [result.output.partition("\n")[2] for result in live[:2]])
+        self.assertEqual(core[2:4], live[2:])
+        self.assertEqual(core[-1].answer[:2], core[-1].answer[2:])
+
+
+if __name__ == "__main__":
+    unittest.main()
