@@ -130,8 +130,10 @@ class Process:
         if self.kind == "core":
             raise ProcessError(f"no tracemalloc runtime found in {self.description()}: the program ran without it, or "
                                "the core was cut short before it")
+        hint = "" if self.mappings() else (". If it is there, GDB does not see it: lead GDB to the library's file, "
+                                           "`set solib-search-path DIRECTORY`")
         raise ProcessError(f"no tracemalloc runtime in {self.description()}: preload it "
-                           "(`set environment LD_PRELOAD …/libtracemalloc.so`) or link with -ltracemalloc")
+                           f"(`set environment LD_PRELOAD …/libtracemalloc.so`) or link with -ltracemalloc{hint}")
 
     def _is_magic_at(self, address: int) -> bool:
         try:

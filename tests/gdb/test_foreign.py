@@ -7,8 +7,10 @@ Programs that this processor does not run are emulated.
 from __future__ import annotations
 
 import re
+import resource
 import shutil
 import subprocess
+import time
 import unittest
 from pathlib import Path
 
@@ -34,9 +36,8 @@ class Machine:
                         *map(str, arguments), "-o", str(output)], check=True, stderr=subprocess.PIPE)
         return output
 
-    def build(self) -> tuple[Path, Path]:
-        """(runtime, known), both for that machine. SkipTest where there is no compiler for it."""
-        directory = new_directory()
+    def build(self, directory: Path, *options: str) -> tuple[Path, Path]:
+        """(runtime, known) in that directory, both for that machine. SkipTest where there is no compiler for it."""
         try:
             (directory / "empty.c").write_text("#include <stdlib.h>\nint main(void) { return 0; }\n")
             self.compile(directory / "empty", directory / "empty.c")
@@ -45,9 +46,9 @@ class Machine:
         sources = [path for path in (SOURCE / "runtime").glob("*.c") if not NOT_FOR_THEM.fullmatch(path.stem)]
         runtime = self.compile(
             directory / "libtracemalloc.so", *sources, SOURCE / "tests" / "support" / "capture_frames.c", "-I",
-            SOURCE / "runtime", "-shared", "-fPIC", "-fvisibility=hidden", "-ftls-model=initial-exec", "-pthread",
-            f"-Wl,--version-script={SOURCE / 'runtime' / 'libtracemalloc.map'}")
-        return runtime, self.compile(directory / "known", PROGRAMS / "known.c", "-g", "-I", PROGRAMS)
+            SOURCE / "runtime", *options, "-shared", "-fPIC", "-fvisibility=hidden", "-ftls-model=initial-exec",
+            "-pthread", f"-Wl,--version-script={SOURCE / 'runtime' / 'libtracemalloc.map'}")
+        return runtime, self.compile(directory / "known", PROGRAMS / "known.c", "-no-pie", "-g", "-I", PROGRAMS)
 
 
 class ForeignTest(GdbTest):
@@ -64,8 +65,8 @@ class ThirtyTwoBitsTest(ForeignTest):
 
     def test_a_process_and_its_core(self) -> None:
         headers = f"/usr/include/{subprocess.run([*CC, '-print-multiarch'], stdout=subprocess.PIPE).stdout.decode()}"
-        runtime, known = Machine(*CC, "-m32", "-idirafter", headers.strip()).build()
         directory = new_directory()
+        runtime, known = Machine(*CC, "-m32", "-idirafter", headers.strip()).build(directory)
         own = gdb([*preload(), *at_checkpoint(), *ANSWERS], program("known"))[-len(ANSWERS):]
         start = [*preload(runtime), *at_checkpoint()]
         steps = ["tm-info", TRUTH, *ANSWERS, "tm-snapshot save a.snap", "generate-core-file a.core", "tm-stop",
@@ -81,6 +82,49 @@ class ThirtyTwoBitsTest(ForeignTest):
         self.assertSame(core, own)
         self.assertIn(": 0 of 5 lines changed", compared.output)
         self.assertEqual(truth.answer[:2], truth.answer[2:])
+
+
+class EmulatedTest(ForeignTest):
+
+    def check(self, compiler: str, emulator: str, pointer_size: int, byteorder: str) -> None:
+        for tool in (emulator, "gdb-multiarch"):
+            if shutil.which(tool) is None:
+                self.skipTest(f"there is no {tool} here")
+        directory = new_directory()
+        runtime, known = Machine(compiler).build(directory, "-Wl,--no-as-needed", "-latomic")
+        root = Path("/usr") / compiler.rpartition("-")[0]
+        command = [emulator, "-L", str(root), "-E", f"LD_PRELOAD={runtime}", "-E", "TRACEMALLOC=25"]
+        start: list[Step] = [f"set sysroot {root}", f"set solib-search-path {directory}"]
+        own = gdb([*preload(), *at_checkpoint(), *ANSWERS], program("known"))[-len(ANSWERS):]
+        with self.subTest("a process"):
+            place = directory / "stub"
+            with subprocess.Popen([*command, "-g", str(place), str(known)], stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.DEVNULL) as process:
+                try:
+                    while not place.exists() and process.poll() is None:
+                        time.sleep(0.01)
+                    steps = [f"target remote {place}", *at_checkpoint()[:1], "continue", *ANSWERS, TRUTH, "tm-info"]
+                    *live, truth, info = gdb([*start, *steps], known, debugger="gdb-multiarch")[len(start) + 3:]
+                finally:
+                    process.kill()
+            self.assertSame(live, own)
+            self.assertEqual(truth.answer[:2], truth.answer[2:])
+            self.assertIn(f", {pointer_size}-byte pointers, {byteorder} endian", facts(info.output)["Layout"])
+        with self.subTest("a core"):
+            subprocess.run([*command, str(known), "abort"], cwd=directory, check=False, stderr=subprocess.DEVNULL,
+                           preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY,) * 2))
+            core = next(directory.glob("qemu_*.core"))
+            *dead, truth, stats = gdb([*start, f"core-file {core}", *ANSWERS[1:], TRUTH, "tm-stats"], known,
+                                      debugger="gdb-multiarch")[len(start) + 1:]
+            self.assertEqual(dead[-1].answer, [*own[-1].answer[:3], pointer_size])
+            self.assertEqual(truth.answer[:2], truth.answer[2:])
+            self.assertEqual([row.partition(":")[0] for row in rows(stats.output)], ["known.c"] * 5)
+
+    def test_powerpc(self) -> None:
+        self.check("powerpc-linux-gnu-gcc", "qemu-ppc", 4, "big")
+
+    def test_aarch64(self) -> None:
+        self.check("aarch64-linux-gnu-gcc", "qemu-aarch64", 8, "little")
 
 
 if __name__ == "__main__":

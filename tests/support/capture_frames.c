@@ -25,6 +25,15 @@ static void **caller_of(void **frame)
                                                                                                           : NULL;
 }
 
+/* Where the function of this frame goes on in its caller; NULL if that is not known. */
+static void *return_address_in(void **frame)
+{
+#ifdef __powerpc__
+    frame = caller_of(frame); /* it is kept in the caller's frame */
+#endif
+    return frame ? frame[1] : NULL;
+}
+
 bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit, struct traceback *traceback)
 {
     if (!lane->walk)
@@ -34,12 +43,12 @@ bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit
     void **frame = caller.frame;
     void *return_address = caller.return_address;
     uint32_t nframe = 0;
-    while (frame && nframe < limit) {
+    while (return_address && nframe < limit) {
         lane->walk->frames[nframe++] = return_address;
         frame = caller_of(frame);
-        return_address = frame ? frame[1] : NULL;
+        return_address = frame ? return_address_in(frame) : NULL;
     }
-    *traceback = (struct traceback){nframe, frame != NULL, lane->walk->frames,
+    *traceback = (struct traceback){nframe, return_address != NULL, lane->walk->frames,
                                     site_hash_frames(lane->walk->frames, nframe)};
     return true;
 }
