@@ -99,9 +99,10 @@ def gdb(steps: Sequence[Step], *arguments: str | Path, directory: Path | None = 
     directory = directory or new_directory()
     steps_file, results_file = directory / "steps.json", directory / "results.json"
     results_file.unlink(missing_ok=True)
-    before = ["set debuginfod enabled off", f"source {DOOR}"] if load else []
+    before = [f"source {DOOR}"] if load else []
     steps_file.write_text(json.dumps([*before, *steps]))
-    environment = {**os.environ, "TM_TEST_STEPS": str(steps_file), "TM_TEST_RESULTS": str(results_file)}
+    environment = {**os.environ, "DEBUGINFOD_URLS": "", "TM_TEST_STEPS": str(steps_file),
+                   "TM_TEST_RESULTS": str(results_file)}
     done = subprocess.run(
         [debugger, "-nx", "-q", "-batch", "-iex", "set auto-load off", *map(str, arguments), "-x", str(DRIVER)],
         cwd=directory, env=environment, timeout=timeout, stdin=subprocess.DEVNULL, text=True, errors="replace",

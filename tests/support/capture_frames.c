@@ -59,8 +59,14 @@ void capture_forget_range(uintptr_t start, uintptr_t end)
     (void)end;
 }
 
-void capture_forget_gone(void) {}
+void capture_forget_gone(void)
+{
+}
 
-void capture_quiesce(void) {}
+void capture_quiesce(void)
+{
+}
 
-void capture_reset_lock(void) {}
+void capture_reset_lock(void)
+{
+}

@@ -90,7 +90,7 @@ def print_traceback(traceback: Traceback, names: ShortNames, indent: int = 0) ->
     frames = list(reversed(traceback))
     width = len(f"#{len(frames) - 1}")
     for number, frame in enumerate(frames):
-        print(f"{'':{indent}}{f'#{number}':{width}}  {frame_text(frame, names)}")
+        print(f"{' ' * indent}{f'#{number}':{width}}  {frame_text(frame, names)}")
         _print_source(frame, indent + width + 6)
 
 
@@ -101,7 +101,7 @@ def _print_source(frame: Frame, indent: int) -> None:
     linecache.checkcache(path)
     line = linecache.getline(path, frame.lineno).strip()
     if line:
-        print(f"{'':{indent}}{line}")
+        print(f"{' ' * indent}{line}")
 
 
 class ShortNames:
