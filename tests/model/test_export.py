@@ -200,8 +200,8 @@ class TestAllFormats(TestWithDirectory):
         for number, site in enumerate(document["sites"]):
             self.assertEqual(by_site[number], site["size"])
             frames = [document["frames"][index] for index in site["frames"]]
-            in_json[site["domain"], *((frame["filename"], frame["lineno"], frame["function"],
-                                       frame["pc"] and int(frame["pc"], 16)) for frame in frames)] += site["size"]
+            in_json[(site["domain"], *((frame["filename"], frame["lineno"], frame["function"],
+                                        frame["pc"] and int(frame["pc"], 16)) for frame in frames))] += site["size"]
         self.assertEqual(in_json, sizes)
         in_profile: Counter[tuple[Any, ...]] = Counter()
         blocks: Counter[tuple[Any, ...]] = Counter()

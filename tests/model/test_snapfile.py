@@ -9,6 +9,7 @@ import pathlib
 import pickle
 import random
 import struct
+import sys
 import tracemalloc
 import unittest
 from array import array
@@ -189,6 +190,8 @@ class TestWrittenByHand(TestWithDirectory):
              *SITES, (b"END ", table("<Q", 1 << 60))),
             ("a row of 0 blocks", INFO, (b"ROWS", table("<I3BB", 1, 1, 0, 0, 0)), *SITES, (b"END ", table("<Q", 0))),
             ("2 addresses for 5 blocks", INFO, *ROWS, *SITES, (b"ADDR", table("<IBBB", 2, 1, 1, 2)), END)]
+        if not hasattr(sys, "set_int_max_str_digits"):
+            del cases[3]  # older Pythons read numbers of any length
         for reason, *sections in cases:
             with self.subTest(reason=reason):
                 self.refused(reason, *sections)
