@@ -165,6 +165,7 @@ static bool put(struct tm_node *node, uint8_t offset, uint64_t entry)
         uint64_t *occupied = &index_occupied(node->index)[slot / 64];
         *occupied |= UINT64_C(1) << slot % 64;
     } else {
+        slot %= TM_NODE_INLINE; /* as it is, which the compiler cannot know */
         node->offsets[slot] = offset;
         state_publish(node->entries[slot], entry);
         node->occupied = (uint8_t)(node->occupied | 1u << slot);

@@ -94,7 +94,8 @@ class EmulatedTest(ForeignTest):
         runtime, known = Machine(compiler).build(directory, "-Wl,--no-as-needed", "-latomic")
         root = Path("/usr") / compiler.rpartition("-")[0]
         command = [emulator, "-L", str(root), "-E", f"LD_PRELOAD={runtime}", "-E", "TRACEMALLOC=25"]
-        start: list[Step] = [f"set sysroot {root}", f"set solib-search-path {directory}"]
+        start: list[Step] = [f"set sysroot {root}"]
+        find_runtime = f"set solib-search-path {directory}"
         own = gdb([*preload(), *at_checkpoint(), *ANSWERS], program("known"))[-len(ANSWERS):]
         with self.subTest("a process"):
             place = directory / "stub"
@@ -103,10 +104,13 @@ class EmulatedTest(ForeignTest):
                 try:
                     while not place.exists() and process.poll() is None:
                         time.sleep(0.01)
-                    steps = [f"target remote {place}", *at_checkpoint()[:1], "continue", *ANSWERS, TRUTH, "tm-info"]
-                    *live, truth, info = gdb([*start, *steps], known, debugger="gdb-multiarch")[len(start) + 3:]
+                    steps = [f"target remote {place}", *at_checkpoint()[:1], "continue", "tm-stats", find_runtime,
+                             *ANSWERS, TRUTH, "tm-info"]
+                    lost, _, *live, truth, info = gdb([*start, *steps], known,
+                                                      debugger="gdb-multiarch")[len(start) + 3:]
                 finally:
                     process.kill()
+            self.assertRefused(lost, "no tracemalloc runtime", "set solib-search-path")
             self.assertSame(live, own)
             self.assertEqual(truth.answer[:2], truth.answer[2:])
             self.assertIn(f", {pointer_size}-byte pointers, {byteorder} endian", facts(info.output)["Layout"])
@@ -114,8 +118,8 @@ class EmulatedTest(ForeignTest):
             subprocess.run([*command, str(known), "abort"], cwd=directory, check=False, stderr=subprocess.DEVNULL,
                            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY,) * 2))
             core = next(directory.glob("qemu_*.core"))
-            *dead, truth, stats = gdb([*start, f"core-file {core}", *ANSWERS[1:], TRUTH, "tm-stats"], known,
-                                      debugger="gdb-multiarch")[len(start) + 1:]
+            steps = [find_runtime, f"core-file {core}", *ANSWERS[1:], TRUTH, "tm-stats"]
+            *dead, truth, stats = gdb([*start, *steps], known, debugger="gdb-multiarch")[len(start) + 2:]
             self.assertEqual(dead[-1].answer, [*own[-1].answer[:3], pointer_size])
             self.assertEqual(truth.answer[:2], truth.answer[2:])
             self.assertEqual([row.partition(":")[0] for row in rows(stats.output)], ["known.c"] * 5)

@@ -23,7 +23,7 @@ ANSWERS = ["tm-stats", "tm-stats traceback -limit 2", "tm-traceback leaks[7] + 3
 @contextmanager
 def gdbserver(*options: str, command: Sequence[str] = ()) -> Iterator[str]:
     """The address of a gdbserver, which runs the command."""
-    server = subprocess.Popen(["gdbserver", *options, "localhost:0", *command], text=True, stdout=subprocess.DEVNULL,
+    server = subprocess.Popen(["gdbserver", *options, "127.0.0.1:0", *command], text=True, stdout=subprocess.DEVNULL,
                               stderr=subprocess.PIPE)
     try:
         assert server.stderr is not None
@@ -33,7 +33,7 @@ def gdbserver(*options: str, command: Sequence[str] = ()) -> Iterator[str]:
                 break
         else:
             raise AssertionError("gdbserver does not listen")
-        yield f"localhost:{port[1]}"
+        yield f"127.0.0.1:{port[1]}"
     finally:
         server.kill()
         server.communicate()
