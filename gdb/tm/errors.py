@@ -16,7 +16,7 @@ def in_one_line(name: str) -> Iterator[None]:
     except gdb.GdbError:
         raise
     except KeyboardInterrupt:
-        raise gdb.GdbError(f"{name} was interrupted") from None
+        raise gdb.GdbError("Quit") from None
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         raise gdb.GdbError(f"{place}{error.strerror or error}") from None

@@ -76,7 +76,7 @@ class LiveTest(GdbTest):
 
     def test_stats_by_file(self) -> None:
         output = self.output("tm-stats filename")
-        self.assertTrue(rows(output)[0].startswith("known.c:0: size="), output)
+        self.assertTrue(rows(output)[0].startswith("known.c: size="), output)
 
     def test_stats_by_traceback(self) -> None:
         output = self.output("tm-stats traceback -limit 3")
@@ -274,7 +274,7 @@ def slow(self, with_addresses):
 tm.reader.Reader.take_snapshot = slow
 threading.Timer(1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
 """), "tm-stats", "tm-info"], program("known"), timeout=30)
-        self.assertRefused(results[-2], "tm-stats was interrupted")
+        self.assertRefused(results[-2], "Quit")
         self.assertIsNone(results[-1].error)
 
     def test_another_abi_is_refused(self) -> None:

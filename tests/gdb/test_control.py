@@ -37,8 +37,8 @@ class StartAndStopTest(GdbTest):
         self.assertIn("is not tracing any more; 2 blocks, 200 B, are forgotten", stop.output)
         self.assertEqual([facts(stopped.output)[name] for name in ("Tracing", "Blocks", "Current", "Peak")],
                          ["no, stopped (up to 7 frames a traceback when it was)", "0", "0 B", "0 B"])
-        self.assertRefused(refused, "must be tracing", "tm-start")
-        self.assertIn("is tracing now, up to 25 frames", start_anew.output)
+        self.assertRefused(refused, "is not tracing", "tm-start")
+        self.assertIn("is tracing now, up to 7 frames a traceback as before; for another number, ", start_anew.output)
         self.assertEqual(facts(info_anew.output)["Blocks"], "0")
         self.assertIn("is not tracing\n", stop_again.output)
 
@@ -90,6 +90,14 @@ for wrong in (0, -1, 65536, 1 << 40, "5", 2.0):
         self.assertEqual([kind for kind, _ in answer[18:]], ["ValueError"] * 4 + ["TypeError"] * 2)
         self.assertEqual(answer[18][1], "the number of frames must be in range [1; 65535], not 0")
 
+    def test_without_a_number_it_is_the_one_before_or_25(self) -> None:
+        never, _, again = bystander("tm-start", "tm-stop", "tm-start")
+        self.assertRegex(never.output, r"\) is tracing now, up to 25 frames a traceback\n$")
+        self.assertIn("up to 25 frames a traceback as before", again.output)
+        told = bystander("tm-stop", "tm-start", "tm-info", before=preload(frames=3))[1:]
+        self.assertIn("is tracing now, up to 3 frames a traceback as before", told[0].output)
+        self.assertEqual(facts(told[1].output)["Tracing"], "yes, up to 3 frames a traceback")
+
     def test_numbers_of_frames(self) -> None:
         words = ("0", "-1", "65536", "99999999999999999999")
         results = bystander(*(f"tm-start {word}" for word in words), "tm-start many", "tm-start 1 2", "tm-stop now",
@@ -97,9 +105,9 @@ for wrong in (0, -1, 65536, 1 << 40, "5", 2.0):
         for word, result in zip(words, results):
             self.assertRefused(result, f"the number of frames must be in range [1; 65535], not {word}")
         self.assertRefused(results[4], "many", "1 to 65535")
-        self.assertRefused(results[5], "1 2")
+        self.assertRefused(results[5], '"2"')
         for result in results[6:9]:
-            self.assertRefused(result, "takes no argument: now")
+            self.assertRefused(result, 'takes no argument, but "now" is given')
         self.assertEqual(facts(results[9].output)["Tracing"], "no")
         self.assertIsNone(results[10].error)
 

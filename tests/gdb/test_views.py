@@ -49,7 +49,7 @@ class FilterTest(GdbTest):
         for result in (saved, compare):
             self.assertIn(": 0 of 1 lines changed", headline(result))
             self.assertTrue(headline(result).endswith("; filters: 1 (tm-filter list)"))
-            self.assertIn("Total: 14 B (+0 B) in 1 blocks (+0)", result.output)
+            self.assertIn("Total: 14 B (+0 B) in 1 block (+0)", result.output)
 
     def test_patterns_need_no_directories(self) -> None:
         directory = PROGRAMS.name
@@ -94,8 +94,9 @@ class FilterTest(GdbTest):
 
     def test_list_and_delete(self) -> None:
         results = gdb(["tm-filter list", "tm-filter include net/*.c -lineno 12 -all-frames", "tm-filter exclude x.c",
-                       "tm-filter include -domain textures", "tm-filter list", "tm-filter delete 2", "tm-filter list",
-                       "tm-filter delete all", "tm-filter list"])
+                       "tm-filter include -domain textures", "tm-filter list", "tm-filter delete 2", "tm-filter",
+                       "tm-filter delete all", "tm-filter list", "tm-filter inc a.c", "tm-filter inc b.c:7",
+                       "tm-filter del 2 1", "tm-filter inc :7", "tm-filter clear"])
         self.assertWorked(results)
         outputs = [result.output for result in results]
         self.assertEqual(outputs[0], "no filters: all blocks are shown\n")
@@ -105,16 +106,31 @@ class FilterTest(GdbTest):
             "2  exclude  x.c",
             "3  include  *                             domain textures"])
         self.assertEqual(outputs[5], "filter 2 deleted, 2 filters left\n")
-        self.assertEqual([line.split()[:2] for line in outputs[6].splitlines()], [["1", "include"], ["2", "include"]])
-        self.assertEqual(outputs[7:], ["2 filters deleted\n", outputs[0]])
+        self.assertEqual([line.split()[:2] for line in outputs[6].splitlines()], [["1", "include"], ["3", "include"]])
+        self.assertEqual(outputs[7:], [
+            "2 filters deleted: all blocks are shown\n", outputs[0], "filter 1: include a.c\n",
+            "filter 2: include b.c line 7\n", "filters 2, 1 deleted, 0 filters left\n",
+            "filter 1: include * line 7\n", "1 filter deleted: all blocks are shown\n"])
+
+    def test_what_remains_is_told(self) -> None:
+        line = line_of("wrappers.c", "strdup")
+        outputs = [result.output.splitlines() for result in wrappers(
+            f"tm-filter include wrappers.c:{line}", "tm-filter exclude wrappers.c", "tm-filter delete 2",
+            "tm-filter delete 1")]
+        self.assertEqual(outputs[0], [f"filter 1: include wrappers.c line {line}",
+                                      "shown: 1 of 6 blocks, from 1 of 6 sites"])
+        self.assertEqual(outputs[1][1], "shown: 0 of 6 blocks, from 0 of 6 sites")
+        self.assertIn("Note: the filters leave nothing; a pattern is the name of a file", outputs[1][2])
+        self.assertEqual(outputs[2][1:], ["shown: 1 of 6 blocks, from 1 of 6 sites"])
+        self.assertEqual(outputs[3][1:], ["shown: 6 of 6 blocks, from 6 of 6 sites"])
 
     def test_words_that_make_no_sense(self) -> None:
-        cases = {"tm-filter": "tm-filter list", "tm-filter keep x": "keep", "tm-filter include": "pattern",
-                 "tm-filter include a b": "b", "tm-filter include a -lineno x": "-lineno x",
+        cases = {"tm-filter keep x": '"keep"', "tm-filter clear x": '"x"', "tm-filter include": "pattern",
+                 "tm-filter include a b": "b", "tm-filter include a -lineno x": '"x" is no number: write -lineno 12',
                  "tm-filter include a -lineno": "-lineno N", "tm-filter list x": "x", "tm-filter list -domain 3":
-                 "-domain", "tm-filter delete": "number", "tm-filter delete 1": "no filter 1",
-                 "tm-filter delete x": "no filter x", "tm-filter delete 1 2": "2", "tm-filter exclude -fast":
-                 "-lineno N or -all-frames or -domain D"}
+                 "-domain", "tm-filter delete": "number", "tm-filter delete 1": 'no filter "1"',
+                 "tm-filter delete x": 'no filter "x"', "tm-filter delete 1 2": '"1"', "tm-filter exclude -fast":
+                 "-lineno N, -all-frames or -domain D"}
         results = gdb([*cases, "tm-filter list"])
         for (command, word), result in zip(cases.items(), results):
             with self.subTest(command=command):
@@ -138,7 +154,7 @@ class WrappersTest(GdbTest):
         self.assertEqual(places(stats), at("pool_get", "wrapped again", "wrapped", "asprintf", "strdup", "plain"))
         self.assertEqual(places(function), [f"{name} (wrappers.c)" for name in
                                             ("wrapped", "pool_get", "from_libc", "plain")])
-        self.assertEqual(places(filename), ["wrappers.c:0"])
+        self.assertEqual(places(filename), ["wrappers.c"])
         for result in (stats, function, filename, traces):
             self.assertTrue(headline(result).endswith(SKIPPING), headline(result))
         self.assertIn(f"from_libc at {at('strdup')[0]}\n", traces.output)
@@ -147,8 +163,9 @@ class WrappersTest(GdbTest):
         results = wrappers("tm-stats module", "tm-stats domain", "tm-stats traceback", "tm-stats -cumulative",
                            "tm-filter include -lineno 1 wrappers.c", "tm-stats", "tm-filter delete all",
                            f"tm-filter include wrappers.c -lineno {line_of('wrappers.c', 'plain')}", "tm-stats")
-        for result in (*results[:4], results[5], results[8]):
+        for result in (*results[1:4], results[5], results[8]):
             self.assertNotIn("skipping", headline(result))
+        self.assertIn("; not skipping wrappers, which lineno, filename and function do", headline(results[0]))
         self.assertEqual([place.partition(".so")[0] for place in places(results[0])], ["wrappers", "libc"])
         self.assertIn("in 1 block ", headline(results[8]))
 
@@ -219,7 +236,7 @@ answer = [[s.traceback[0].lineno, s.size] for s in tm.take_snapshot().statistics
         self.assertEqual(results[0].output, "The tm- commands print 10 rows.\n")
         self.assertIn("operator new*", results[1].output)
         self.assertIn("xmalloc", results[1].output)
-        self.assertEqual(results[3].output, "Wrappers: a 'b c'\n")
+        self.assertEqual(results[3].output, "Wrappers: a 'b c'; default holds no more (set tm wrappers add default)\n")
         self.assertIn("No wrappers", results[5].output)
         self.assertEqual(results[7].output.splitlines()[0], "The tm- commands print 3 rows.")
         self.assertIsNotNone(results[8].error)

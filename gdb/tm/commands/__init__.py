@@ -11,8 +11,8 @@ def register() -> None:
     if _is_registered:
         return
     from .. import functions
-    from . import compare, control, export, filter, info, mi, settings, snapshot, stats, traceback, traces
-    for module in (settings, compare, control, export, filter, info, snapshot, stats, traceback, traces,
+    from . import compare, control, export, filter, info, mi, overview, settings, snapshot, stats, traceback, traces
+    for module in (settings, compare, control, export, filter, info, snapshot, stats, traceback, traces, overview,
                    mi, functions):
         module.register()
     _is_registered = True

@@ -1,20 +1,27 @@
-"""command.py: what every tm- command does alike: errors become one line, Enter does not repeat, words complete."""
+"""command.py: what every tm- command does alike: errors and Ctrl-C become one line, words complete."""
 
 from __future__ import annotations
 
-import os
-from typing import Iterable
+from typing import Iterable, Iterator, Sequence
 
 import gdb
 
-from .. import reader
+from .. import domains
+from ..errors import in_one_line
 from ..reader import Reader
+from .arguments import VALUES, find_option
+from .completion import Cursor, filenames
+
+__all__ = ["Command", "filenames", "tracing_reader"]
 
 
 class Command(gdb.Command):
     """A command's docstring is its `help` text."""
 
     name = ""
+    options: Sequence[str] = ()
+    # Whether Enter alone does the command once more, as GDB's own do which only show something.
+    repeats = False
 
     def __init__(self, completer_class: int | None = None) -> None:
         if completer_class is None:
@@ -26,68 +33,85 @@ class Command(gdb.Command):
         """Does the command's work with the text behind its name. May raise what `invoke` knows."""
         raise NotImplementedError
 
+    def operands(self, words: Sequence[str], start: str) -> Iterable[str]:
+        """What the word at the cursor may become that begins with `start`, behind these words, options aside."""
+        return ()
+
+    def values(self, option: str) -> Iterable[str]:
+        """What may follow an option of this command."""
+        if option == "-limit":
+            return ("unlimited",)
+        return domain_names() if option == "-domain" else ()
+
     def invoke(self, argument: str, from_tty: bool) -> None:
-        self.dont_repeat()
-        try:
+        if not self.repeats:
+            self.dont_repeat()
+        with in_one_line(self.name):
             self.run(argument)
+
+    def complete(self, text: str, word: str | None) -> list[str]:
+        if word is None:  # GDB only asks how to find the word
+            return []
+        cursor = Cursor.of(text)
+        return cursor.answers(word, self._candidates(cursor))
+
+    def _candidates(self, cursor: Cursor) -> Iterable[str]:
+        has_ended = "--" in cursor.before
+        if not has_ended and cursor.last.startswith("-"):
+            option, equals, _ = cursor.last.partition("=")
+            if not equals:
+                return self.options
+            return [f"{option}={value}" for value in self.values(self._spelled(option))]
+        words, waiting = self._without_options(cursor.before)
+        if waiting:
+            return self.values(waiting)
+        found = list(self.operands(words, cursor.last))
+        return found if found or has_ended or cursor.last else self.options
+
+    def _without_options(self, before: Sequence[str]) -> tuple[list[str], str]:
+        """The operands among complete words, and the option that waits for its value, if one does."""
+        words: list[str] = []
+        waiting = ""
+        rest = iter(before)
+        for word in rest:
+            if word == "--":
+                return words + list(rest), ""
+            if waiting:
+                waiting = ""
+            elif word.startswith("-"):
+                waiting = "" if "=" in word else self._spelled(word)
+            else:
+                words.append(word)
+        return words, waiting
+
+    def _spelled(self, word: str) -> str:
+        """The option with a value that `word` is or begins; empty for any other."""
+        try:
+            option = find_option(word, self.options)
         except gdb.GdbError:
-            raise
-        except KeyboardInterrupt:
-            raise gdb.GdbError(f"{self.name} was interrupted") from None
-        except OSError as error:
-            place = f"{error.filename}: " if error.filename else ""
-            raise gdb.GdbError(f"{place}{error.strerror or error}") from None
-        except (RuntimeError, ValueError) as error:
-            raise gdb.GdbError(_one_line(str(error))) from None
-        except MemoryError:
-            raise gdb.GdbError(f"{self.name}: GDB has not enough memory for this") from None
-        except Exception as error:
-            if gdb.parameter("python print-stack") == "full":
-                raise
-            raise gdb.GdbError(_one_line(f"{self.name} failed on {type(error).__name__}: {error}; please report it, "
-                                         "with what `set python print-stack full` shows")) from None
+            return ""
+        return option if option in VALUES else ""
+
+
+def domain_names() -> Iterator[str]:
+    """The domains of the selected program by name, or by number where they have none; nothing where there is none."""
+    try:
+        tables = Reader().tables
+        names = tables.domain_names()
+        used = {site.domain for site in tables.count_blocks().sites.values()}
+    except (RuntimeError, gdb.error):
+        return
+    for domain in sorted(used | {0}):
+        yield names.get(domain) or (domains.HEAP if domain == 0 else str(domain))
 
 
 def tracing_reader() -> Reader:
     """The selected program, if it is tracing; GdbError with what to do if it is not."""
     found = Reader()
-    if not found.is_tracing:
-        what_to_do = ("it was written by a program that was not tracing" if found.process.kind == "core" else
-                      "tm-start lets it record blocks from now on, TRACEMALLOC=25 in its environment from its start")
-        raise gdb.GdbError(f"{reader.NOT_TRACING}; {found.process.description()} is not: {what_to_do}")
-    return found
-
-
-def complete_word(text: str, word: str | None, candidates: Iterable[str]) -> list[str]:
-    """What the last word of `text` may become. GDB asks for its tail `word`, which may begin within it; first it asks
-    with None only where words end."""
-    if word is None:
-        return []
-    last = _last_word(text)
-    return [candidate[len(last) - len(word):] for candidate in candidates if candidate.startswith(last)]
-
-
-def complete_filename(text: str, word: str) -> list[str]:
-    """As complete_word, with the names of files. GDB's own completer would take all of `text` for one name."""
-    return complete_word(text, word, _filenames(_last_word(text)))
-
-
-def _last_word(text: str) -> str:
-    return "" if not text or text[-1].isspace() else text.split()[-1]
-
-
-def _filenames(start: str) -> list[str]:
-    """The paths that begin so; what lies in a directory if it is the only one."""
-    directory, slash, name = start.rpartition("/")
-    folder = os.path.expanduser(directory + slash) or "."
-    try:
-        names = sorted(one for one in os.listdir(folder) if one.startswith(name) and (name or one[0] != "."))
-    except OSError:
-        return []
-    paths = [directory + slash + one + ("/" if os.path.isdir(os.path.join(folder, one)) else "") for one in names]
-    # The blank that readline puts behind a single answer would end the path.
-    return (_filenames(paths[0]) or paths) if len(paths) == 1 and paths[0].endswith("/") else paths
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    if found.is_tracing:
+        return found
+    if found.process.kind == "core":
+        raise gdb.GdbError(f"{found.process.description()} was not tracing when the core was written: run the program "
+                           "with TRACEMALLOC=25 in its environment, so that the next core tells")
+    raise gdb.GdbError(f"{found.process.description()} is not tracing: tm-start lets it record blocks from now on, "
+                       "TRACEMALLOC=25 in its environment from its start")

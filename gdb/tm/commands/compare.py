@@ -9,25 +9,27 @@ from typing import Iterator, Sequence
 import gdb
 
 from .. import domains
-from ..model import KEY_TYPES, Snapshot, StatisticDiff, format_size
+from ..model import KEY_TYPES, Frame, Snapshot, StatisticDiff, format_size
 from ..snapfile import TIME_FORMAT, time_of
-from .arguments import Arguments, grouping, parse
-from .command import Command, complete_word, tracing_reader
-from .rows import GROUPS, notes, print_rows, sizes
-from .view import look, remarks
+from .arguments import Arguments, alternatives, grouping, one_of, parse
+from .command import Command, filenames, tracing_reader
+from .rows import GROUPS, count, notes, print_rows, recursion, sizes
+from .view import View, look, remarks
 
 OPTIONS = ("-cumulative", "-limit")
 _USAGE = "tm-compare FILE [GROUPING] or tm-compare OLD NEW [GROUPING]"
 
 
 class Compare(Command):
-    """What grew and what shrank: the program now against a saved snapshot, or two saved snapshots.
+    """What grew and what shrank since a snapshot, or between two snapshots.
 Usage: tm-compare FILE [GROUPING] [-cumulative] [-limit N]
        tm-compare OLD NEW [GROUPING] [-cumulative] [-limit N]
 
-GROUPING and the options are those of tm-stats, and so are tm-filter's filters and the wrappers, on both sides. The
-greatest change of size comes first; groups that did not change are only counted. With two files no process is needed.
-A file that is named as a grouping is written ./lineno.
+GROUPING and the options are those of tm-stats, and so are tm-filter's filters
+and the wrappers, on both sides. The greatest change of size comes first; groups
+that did not change are only counted. With one file, that moment is compared with
+the program now; with two files no process is needed. A file name that has a space
+is quoted; a file that is called as a grouping is written ./lineno.
 
 Example:
   (gdb) tm-snapshot save a.snap
@@ -36,21 +38,22 @@ Example:
   a.snap (15:36:59) -> process 4711 (server), 14 s later: 7 of 8 lines changed
   1  server.c:212: size=42.1 MiB (+30.0 MiB), count=8012 (+5700), average=5509 B
          item->body = malloc(size);
-  ..."""
+  ...
+  (gdb) tm-compare a.snap b.snap function"""
 
     name = "tm-compare"
+    options = OPTIONS
+    repeats = True
 
     def run(self, argument: str) -> None:
-        arguments = parse(argument, OPTIONS)
+        arguments = parse(argument, self.options)
         old, new, key_type = chosen(arguments)
         _print_comparison(old, new, key_type, arguments)
 
-    def complete(self, text: str, word: str) -> list[str] | int:
-        words = text.split()
-        is_first = not words or (len(words) == 1 and not text[-1].isspace())
-        if is_first and not text.startswith("-"):
-            return gdb.COMPLETE_FILENAME
-        return complete_word(text, word, (*KEY_TYPES, *OPTIONS))
+    def operands(self, words: Sequence[str], start: str) -> Sequence[str]:
+        if len(words) > 1 and words[-1] in KEY_TYPES or len(words) > 2:
+            return ()
+        return [*(KEY_TYPES if words else ()), *(filenames(start) if len(words) < 2 else ())]
 
 
 class _Side:
@@ -78,11 +81,19 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """The file names, one or two, and the words behind them."""
     if not words:
         raise gdb.GdbError(f"a snapshot's file name is missing: {_USAGE}")
-    is_second_a_file = len(words) > 1 and words[1] not in KEY_TYPES
-    if is_second_a_file and not os.path.exists(os.path.expanduser(words[1])):
-        raise gdb.GdbError(f"{words[1]} is neither a file nor a grouping ({', '.join(KEY_TYPES)})")
-    files = 2 if is_second_a_file else 1
+    files = 2 if len(words) > 1 and _is_second_a_file(words[1]) else 1
     return list(words[:files]), list(words[files:])
+
+
+def _is_second_a_file(word: str) -> bool:
+    if word in KEY_TYPES:
+        return False
+    if os.path.exists(os.path.expanduser(word)):
+        return True
+    if not any(key_type.startswith(word) for key_type in KEY_TYPES):
+        raise gdb.GdbError(f'"{word}" is neither a file nor a grouping: use {alternatives(KEY_TYPES)}')
+    one_of(word, KEY_TYPES, "grouping")
+    return False
 
 
 def _load(filename: str) -> _Side:
@@ -102,16 +113,18 @@ def _print_comparison(old: _Side, new: _Side, key_type: str, arguments: Argument
     changed = [diff for diff in diffs if diff.size_diff or diff.count_diff]
     how = ", counted at every frame of their tracebacks" if arguments.is_cumulative else ""
     print(f"{_moments(old, new)}: {len(changed):,} of {len(diffs):,} {GROUPS[key_type]} changed{how}{remarks(views)}")
-    notes(warnings(old, new))
+    notes(warnings(old, new, views, key_type))
     for side, view in zip((old, new), views):
         notes(f"{side.name}: {note}" for note in view.notes)
     shown = changed[:limit]
     print_rows(shown, key_type, {**domains.names_in(was.info), **domains.names_in(now.info)})
+    if arguments.is_cumulative:
+        notes(recursion(shown, *sizes(now)))
     if len(shown) < len(changed):
         print(_left_out(changed[len(shown):], arguments.is_cumulative))
     (old_size, old_blocks), (size, blocks) = sizes(was), sizes(now)
     print(f"Total: {format_size(size, False)} ({format_size(size - old_size, True)}) in "
-          f"{blocks:,} blocks ({blocks - old_blocks:+,})")
+          f"{count(blocks, 'block')} ({blocks - old_blocks:+,})")
 
 
 def _moments(old: _Side, new: _Side) -> str:
@@ -136,10 +149,12 @@ def _span(seconds: int) -> str:
     return f"{days} d {hours % 24} h"
 
 
-def warnings(old: _Side, new: _Side) -> Iterator[str]:
+def warnings(old: _Side, new: _Side, views: Sequence[View], key_type: str) -> Iterator[str]:
     """What a reader of the comparison must know first."""
     yield from _programs(old, new)
     yield from _started_anew(old, new)
+    if key_type not in ("module", "domain"):
+        yield from _named_otherwise(old, new, views)
 
 
 def _programs(old: _Side, new: _Side) -> Iterator[str]:
@@ -156,12 +171,31 @@ def _started_anew(old: _Side, new: _Side) -> Iterator[str]:
                "known any more, as if they had been freed")
 
 
+def _named_otherwise(old: _Side, new: _Side, views: Sequence[View]) -> Iterator[str]:
+    """A warning where one side knows source lines of a module and the other has no file of it to find them in."""
+    (old_lined, old_bare), (new_lined, new_bare) = (_modules(view.snapshot) for view in views)
+    for knowing, other, modules in ((old, new, old_lined & new_bare), (new, old, new_lined & old_bare)):
+        if modules:
+            yield (f"{knowing.name} has lines in {', '.join(sorted(modules))}, {other.name} does not: one place "
+                   "has two names, and seems to be gone under one and new under the other; look at it with the "
+                   "program's files, or compare by module")
+
+
+def _modules(snapshot: Snapshot) -> tuple[set[str], set[str]]:
+    """The names of the modules that blocks count for: those with lines, and those without any."""
+    frames = [Frame(raw) for raw in (snapshot.rows.sites[index].innermost for index, _, _ in snapshot.rows.totals())
+              if raw]
+    lined = {os.path.basename(frame.module) for frame in frames if frame.module and frame.lineno}
+    return lined, {os.path.basename(frame.module) for frame in frames if frame.module} - lined
+
+
 def _left_out(diffs: Sequence[StatisticDiff], is_cumulative: bool) -> str:
     if is_cumulative:
         return f"... {len(diffs):,} more changed"
     size = sum(diff.size_diff for diff in diffs)
     blocks = sum(diff.count_diff for diff in diffs)
-    return f"... {len(diffs):,} more changed: {format_size(size, True)} in {blocks:+,} blocks"
+    return (f"... {len(diffs):,} more changed: {format_size(size, True)} in {blocks:+,} "
+            f"block{'' if abs(blocks) == 1 else 's'}")
 
 
 def register() -> None:

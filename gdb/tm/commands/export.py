@@ -3,40 +3,51 @@
 from __future__ import annotations
 
 import os.path
+from typing import Sequence
 
 import gdb
 
 from .. import export
 from ..model import format_size
-from .arguments import parse
-from .command import Command, complete_filename, complete_word, tracing_reader
+from .arguments import alternatives, one_of, parse
+from .command import Command, filenames, tracing_reader
 from .rows import count, notes, sizes
 from .view import look, remarks
 
 _USAGE = "tm-export FORMAT FILE"
-_FORMATS = ", ".join(export.FORMATS)
+_FORMATS = alternatives(export.FORMATS)
+_OUTPUT = "-"
 
 
 class Export(Command):
-    __doc__ = f"""Write the live blocks with their tracebacks to a file that other tools read.
+    __doc__ = f"""Write the live blocks to a file that other tools read.
 Usage: {_USAGE}
 
 FORMAT is one of:
 {chr(10).join(f"  {name:8}{form.purpose}" for name, form in export.FORMATS.items())}
 
-tm-filter chooses the blocks; tracebacks stay whole. The file is written whole or not at all; one of that name is
-replaced. Works on a live process and on a core.
+tm-filter chooses the blocks; tracebacks stay whole. The file is written whole or
+not at all; one of that name is replaced. With - for FILE, folded and json go to
+GDB's output instead, for a pipe. A file name that has a space is quoted. Works on
+a live process and on a core.
 
 Example:
   (gdb) tm-export pprof heap.pb.gz
-  exported heap.pb.gz as pprof: 12,345 blocks, 45.6 MiB, from 87 sites; the file has 9876 B
-  (gdb) shell pprof -top heap.pb.gz"""
+  exported heap.pb.gz as pprof: 9 blocks, 1640 B, from 7 sites; the file has 876 B
+  (gdb) shell pprof -top heap.pb.gz
+  (gdb) | tm-export folded - | flamegraph.pl > heap.svg"""
 
     name = "tm-export"
 
     def run(self, argument: str) -> None:
         format_name, filename = _names(parse(argument, ()).words)
         view = look(tracing_reader().take_snapshot(with_addresses=False), "traceback")
+        if filename == _OUTPUT:
+            export.FORMATS[format_name].write(view.snapshot, _Output())  # type: ignore[arg-type]
+            # What is printed belongs to the export.
+            for note in view.notes:
+                gdb.write(f"Note: {note}.\n", gdb.STDERR)
+            return
         file_size = export.save(view.snapshot, format_name, filename)
         size, blocks = sizes(view.snapshot)
         print(f"exported {filename} as {format_name}: {count(blocks, 'block')}, {format_size(size, False)}, "
@@ -44,22 +55,28 @@ Example:
               f"{remarks([view])}")
         notes(view.notes)
 
-    def complete(self, text: str, word: str) -> list[str]:
-        words = text.split()
-        if len(words) > 1 or words and text[-1].isspace():
-            return complete_filename(text, word)
-        return complete_word(text, word, export.FORMATS)
+    def operands(self, words: Sequence[str], start: str) -> Sequence[str]:
+        return filenames(start) if len(words) == 1 else () if words else list(export.FORMATS)
+
+
+class _Output:
+    """GDB's output as a file for a text format."""
+
+    def write(self, data: bytes) -> int:
+        gdb.write(data.decode())
+        return len(data)
 
 
 def _names(words: list[str]) -> tuple[str, str]:
     """The format and the file; GdbError says what is wrong with them."""
     if not words:
-        raise gdb.GdbError(f"a format is missing, one of {_FORMATS}: {_USAGE}")
-    if words[0] not in export.FORMATS:
-        raise gdb.GdbError(f"unknown format {words[0]}: use one of {_FORMATS}, as in {_USAGE}")
+        raise gdb.GdbError(f"a format is missing, {_FORMATS}: {_USAGE}")
+    format_name = one_of(words[0], export.FORMATS, "format")
     if len(words) != 2:
-        raise gdb.GdbError(f"one file name is needed, {len(words) - 1} are given: {_USAGE}")
-    return words[0], os.path.expanduser(words[1])
+        raise gdb.GdbError(f"tm-export {format_name} needs one file name, but {len(words) - 1} are given: {_USAGE}")
+    if words[1] == _OUTPUT and not export.FORMATS[format_name].is_text:
+        raise gdb.GdbError(f"{format_name} is no text for GDB's output: give a file name, ./- for one that is called -")
+    return format_name, os.path.expanduser(words[1])
 
 
 def register() -> None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Iterator, NamedTuple, Sequence
+import re
+from typing import Iterable, Iterator, NamedTuple, Sequence
 
 import gdb
 
 from .. import domains
 from ..model import BaseFilter, DomainFilter, Filter, Snapshot
-from .arguments import Arguments, parse
-from .command import Command, complete_word
+from ..reader import Reader
+from . import settings
+from .arguments import Arguments, is_number, one_of, parse, refuse_more
+from .command import Command
 from .rows import count, print_table
 
-_ACTIONS = ("include", "exclude", "list", "delete")
 _OPTIONS = ("-lineno", "-all-frames", "-domain")
-_USAGE = ("tm-filter include|exclude PATTERN [-lineno N] [-all-frames] [-domain D], tm-filter list, or "
-          "tm-filter delete N|all")
+_USAGE = "tm-filter include|exclude PATTERN [-lineno N] [-all-frames] [-domain D], tm-filter list|clear, or " \
+         "tm-filter delete N..."
 
 
 class Entry(NamedTuple):
@@ -45,7 +47,7 @@ class Entry(NamedTuple):
             yield Filter(self.is_inclusive, f"*/{pattern}", self.lineno, self.all_frames, domain)
 
 
-_entries: list[Entry] = []
+_entries: dict[int, Entry] = {}  # by number; a number stays a filter's own as long as there are any
 
 
 def number() -> int:
@@ -58,7 +60,7 @@ def filtered(snapshot: Snapshot) -> tuple[Snapshot, list[str]]:
     names = domains.names_in(snapshot.info)
     filters: list[BaseFilter] = []
     notes = []
-    for number, entry in enumerate(_entries, 1):
+    for number, entry in _entries.items():
         domain = None if entry.domain is None else domains.number_of(entry.domain, names)
         if entry.domain is not None and domain is None:
             notes.append(f"filter {number} finds no domain that is named {entry.domain}")
@@ -69,89 +71,129 @@ def filtered(snapshot: Snapshot) -> tuple[Snapshot, list[str]]:
 
 
 class FilterCommand(Command):
-    """Which blocks tm-stats, tm-compare, tm-traces and tm-export show, by where they were allocated.
+    """Which blocks tm-stats, tm-compare, tm-traces and tm-export show.
 Usage: tm-filter include [PATTERN] [-lineno N] [-all-frames] [-domain D]
        tm-filter exclude [PATTERN] [-lineno N] [-all-frames] [-domain D]
        tm-filter list
-       tm-filter delete N|all
+       tm-filter delete N...
+       tm-filter clear
 
-PATTERN is a file name with * and ?, with as many of its directories as you like: server.c, net/*.c. Blocks whose
-innermost frame lies in such a file match. Shown is what matches any include, if there is one, and no exclude.
+PATTERN is a file name with * and ?, with as many of its directories as you like:
+server.c, net/*.c. A block matches whose innermost frame lies in such a file; the
+wrappers of malloc (set tm wrappers) do not count. Shown is what matches any
+include, if there is one, and no exclude. How much that is of the selected program
+is told at once.
 
-  -lineno N    only that line matches.
-  -all-frames  any frame of the traceback may match, not only the innermost.
-  -domain D    only blocks of that domain match; D is its number or its name. PATTERN may then be left out.
+  -lineno N
+    Only that line matches; server.c:59 is short for server.c -lineno 59.
+  -all-frames
+    Any frame of the traceback may match, not only the innermost.
+  -domain D
+    Only blocks of that domain match; D is its number or its name. PATTERN may
+    then be left out.
+
+list, or tm-filter alone, lists the filters that hold, delete drops those with the
+given numbers, clear drops all.
 
 Example:
   (gdb) tm-filter exclude libcrypto.so*
   filter 1: exclude libcrypto.so*
-  (gdb) tm-stats"""
+  shown: 9,345 of 12,345 blocks, from 80 of 87 sites
+  (gdb) tm-stats
+  (gdb) tm-filter include server.c:212
+  (gdb) tm-filter include -domain textures
+  (gdb) tm-filter delete 1"""
 
     name = "tm-filter"
 
     def run(self, argument: str) -> None:
-        action = (gdb.string_to_argv(argument) or [""])[0]
-        arguments = parse(argument, _OPTIONS if action in ("include", "exclude") else ())
-        words = arguments.words[1:]
-        if action in ("include", "exclude"):
-            _add(_entry(action == "include", words, arguments))
-        elif action == "list":
-            _refuse_more(words)
-            _print_list()
-        elif action == "delete":
-            _delete(words)
-        else:
-            what = f"{action} is nothing that tm-filter does" if action else "what to do is missing"
-            raise gdb.GdbError(f"{what}: {_USAGE}")
+        words = gdb.string_to_argv(argument)
+        action = one_of(words[0], _ACTIONS, "action of tm-filter") if words else "list"
+        _ACTIONS[action](action, argument)
 
-    def complete(self, text: str, word: str) -> list[str]:
-        words = text.split()
-        is_first = not words or (len(words) == 1 and not text[-1].isspace())
-        if is_first:
-            return complete_word(text, word, _ACTIONS)
-        if words[0] == "delete":
-            return complete_word(text, word, (*map(str, range(1, number() + 1)), "all"))
-        return complete_word(text, word, _OPTIONS) if words[0] in ("include", "exclude") else []
+    # Which options there are depends on the first word.
+    def operands(self, words: Sequence[str], start: str) -> Iterable[str]:
+        if not words:
+            return _ACTIONS
+        return [*map(str, _entries), "all"] if "delete".startswith(words[0]) else ()
+
+    @property
+    def options(self) -> Sequence[str]:  # type: ignore[override]
+        return _OPTIONS
+
+
+def _add(action: str, argument: str) -> None:
+    arguments = parse(argument, _OPTIONS)
+    entry = _entry(action == "include", arguments.words[1:], arguments)
+    number = max(_entries, default=0) + 1
+    _entries[number] = entry
+    print(f"filter {number}: {' '.join(filter(None, entry.cells()))}")
+    _print_what_remains()
 
 
 def _entry(is_inclusive: bool, words: Sequence[str], arguments: Arguments) -> Entry:
     domain = arguments.text("-domain")
     if not words and domain is None:
         raise gdb.GdbError(f"a pattern of file names is missing: {_USAGE}")
-    _refuse_more(words[1:])
-    return Entry(is_inclusive, words[0] if words else None, arguments.number("-lineno"), arguments.has("-all-frames"),
-                 domain)
+    refuse_more(words[1:], _USAGE)
+    pattern, lineno = (words[0] if words else None), arguments.number("-lineno")
+    place = re.fullmatch(r"(.*):(\d+)", pattern or "")
+    if place is not None and lineno is None:
+        pattern, lineno = place[1] or "*", int(place[2])
+    return Entry(is_inclusive, pattern, lineno, arguments.has("-all-frames"), domain)
 
 
-def _refuse_more(words: Sequence[str]) -> None:
-    if words:
-        raise gdb.GdbError(f"one word too many: {words[0]}; use {_USAGE}")
+def _print_what_remains() -> None:
+    """What the filters leave of the selected program; nothing where there is none that is tracing."""
+    try:
+        reader = Reader()
+        if not reader.is_tracing:
+            return
+        snapshot = reader.take_snapshot(with_addresses=False)
+    except RuntimeError:
+        return
+    patterns = settings.wrapper_patterns()
+    left = filtered(snapshot.skip_wrappers(patterns) if patterns else snapshot)[0].rows
+    every = snapshot.rows
+    print(f"shown: {left.block_count:,} of {count(every.block_count, 'block')}, from {len(left.totals()):,} of "
+          f"{count(len(every.totals()), 'site')}")
+    if every.block_count and not left.block_count:
+        print("Note: the filters leave nothing; a pattern is the name of a file as tm-stats filename has it, or of a "
+              "module where there is none.")
 
 
-def _add(entry: Entry) -> None:
-    _entries.append(entry)
-    print(f"filter {number()}: {' '.join(filter(None, entry.cells()))}")
-
-
-def _print_list() -> None:
+def _list(action: str, argument: str) -> None:
+    refuse_more(parse(argument, ()).words[1:], _USAGE)
     if not _entries:
         print("no filters: all blocks are shown")
         return
-    print_table([[str(number), *entry.cells()] for number, entry in enumerate(_entries, 1)], "><<<<<")
+    print_table([[str(number), *entry.cells()] for number, entry in _entries.items()], "><<<<<")
 
 
-def _delete(words: Sequence[str]) -> None:
+def _delete(action: str, argument: str) -> None:
+    words = parse(argument, ()).words[1:]
     if not words:
         raise gdb.GdbError("which filter to delete is missing: give its number in tm-filter list, or all")
-    _refuse_more(words[1:])
-    if words[0] == "all":
-        print(f"{count(number(), 'filter')} deleted")
-        _entries.clear()
+    if words == ["all"]:
+        _clear("clear", "clear")
         return
-    if not (words[0].isascii() and words[0].isdigit() and 1 <= int(words[0]) <= number()):
-        raise gdb.GdbError(f"there is no filter {words[0]}: tm-filter list shows {number() or 'none'}")
-    del _entries[int(words[0]) - 1]
-    print(f"filter {words[0]} deleted, {count(number(), 'filter')} left")
+    for word in words:
+        if not is_number(word) or int(word) not in _entries:
+            raise gdb.GdbError(f'there is no filter "{word}": tm-filter list shows those that there are')
+    for one in set(map(int, words)):
+        del _entries[one]
+    deleted = "filter" if len(words) == 1 else "filters"
+    print(f"{deleted} {', '.join(words)} deleted, {count(number(), 'filter')} left")
+    _print_what_remains()
+
+
+def _clear(action: str, argument: str) -> None:
+    refuse_more(parse(argument, ()).words[1:], _USAGE)
+    print(f"{count(number(), 'filter')} deleted: all blocks are shown")
+    _entries.clear()
+
+
+_ACTIONS = {"include": _add, "exclude": _add, "list": _list, "delete": _delete, "clear": _clear}
 
 
 def register() -> None:

@@ -5,24 +5,47 @@ from __future__ import annotations
 from collections import Counter
 from typing import Mapping
 
-import gdb
-
 from .. import domains
 from ..inside import in_runtime
 from ..model import format_size
 from ..reader import Reader
 from ..runtime import Runtime, State
 from ..tables import Counted
+from .arguments import refuse_any
 from .command import Command
 from .rows import count, notes
 
 # A bound below this share of the peak does not show in the digits that are printed.
 _BOUND_THAT_MATTERS = 1 / 1000
+# With fewer blocks, what the tracer takes a block tells of its first slabs alone.
+_BLOCKS_THAT_TELL = 1000
 
 
 class Info(Command):
-    """What the tracer in the program says of itself: is it tracing, how much memory the live blocks hold.
+    """How much memory lives, and what the tracer says of itself.
 Usage: tm-info
+
+  Program           The process or core, and how GDB came by it.
+  Tracing           Whether blocks are recorded, and how many frames of a
+                    traceback are kept at most (TRACEMALLOC).
+  Blocks            How many blocks live.
+  Current           The bytes in them, as the program asked for them.
+  Peak              The most that Current has been since tracing began, or since
+                    tm-reset-peak.
+  Tracer's memory   What the tracer itself took from the kernel, beside Current.
+                    It grows in steps.
+  Lost              Blocks that went unrecorded, as the tracer got no memory.
+  Sites             Places that allocated, each with its callers, whether or not
+                    a block from there lives.
+  Nodes             Pieces of the tracer's table of blocks; each covers a page of
+                    the program's memory.
+  Unloaded modules  Libraries that dlclose unloaded; their frames keep names.
+  Threads inside    Threads that are stopped within the tracer: a block that they
+                    work on may be missing.
+  Layout            The version and the place of the tables that GDB reads.
+  Domains           The blocks by domain, where the program tracks others than
+                    the heap's (tm_track).
+  Missing           What cannot be read, as in a core that was cut short.
 
 Works on a live process and on a core, whether or not it is tracing.
 
@@ -35,10 +58,10 @@ Example:
   ..."""
 
     name = "tm-info"
+    repeats = True
 
     def run(self, argument: str) -> None:
-        if argument.strip():
-            raise gdb.GdbError(f"tm-info takes no argument: {argument.strip()}")
+        refuse_any(self.name, argument)
         reader = Reader()
         facts = _facts(reader)
         width = max(map(len, facts)) + 3
@@ -67,7 +90,7 @@ def _facts(reader: Reader) -> dict[str, str]:
 
 
 def _state_facts(state: State, blocks: int) -> dict[str, str]:
-    per_block = f", {state.arena_bytes / blocks:.1f} B a block" if blocks else ""
+    per_block = f", {state.arena_bytes / blocks:.1f} B a block" if blocks >= _BLOCKS_THAT_TELL else ""
     return {
         "Tracing": _tracing(state),
         "Blocks": f"{blocks:,}",
@@ -128,9 +151,12 @@ def _bytes(size: int) -> str:
 
 def _peak_bound(state: State) -> str:
     """Several threads count apart: their sum at one moment is not known to the byte."""
-    if state.peak_bound < state.peak * _BOUND_THAT_MATTERS:
+    # Without a site nothing was ever recorded.
+    if not state.site_count or state.peak_bound <= state.peak * _BOUND_THAT_MATTERS:
         return ""
-    return f", give or take {format_size(state.peak_bound, False)}" if state.peak_bound else ""
+    if state.peak_bound >= state.peak:
+        return f", at most {format_size(state.peak + state.peak_bound, False)}"
+    return f", give or take {format_size(state.peak_bound, False)}"
 
 
 def register() -> None:

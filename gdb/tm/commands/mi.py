@@ -65,7 +65,7 @@ def _compare(words: Sequence[str]) -> Fields:
             **_how(key_type, arguments, views),
             "rows": [_difference(row, key_type, names) for row in rows[:arguments.limit]],
             **_left_out(rows, arguments.limit),
-            "notes": [*compare.warnings(old, new),
+            "notes": [*compare.warnings(old, new, views, key_type),
                       *(f"{side.name}: {note}" for side, view in zip((old, new), views) for note in view.notes),
                       *_notes_on(rows[:arguments.limit])]}
 

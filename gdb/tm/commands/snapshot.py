@@ -3,39 +3,50 @@
 from __future__ import annotations
 
 import os.path
+from typing import Sequence
 
 import gdb
 
 from .. import snapfile
 from ..model import format_size
-from .command import Command, complete_filename, complete_word, tracing_reader
+from .arguments import parse
+from .command import Command, filenames, tracing_reader
 from .rows import count, notes, sizes
 
+_ACTION = "save"
 _USAGE = "tm-snapshot save FILE"
 
 
 class SaveSnapshot(Command):
-    """Save the live blocks with their tracebacks to a file, for tm-compare or for python3's `import tm`.
+    """Save the live blocks to a file, for tm-compare or python3's `import tm`.
 Usage: tm-snapshot save FILE
 
-The file is written whole or not at all; one of that name is replaced. Reading it needs neither the program nor GDB.
+The file is written whole or not at all; one of that name is replaced. Reading it
+needs neither the program nor GDB. All blocks are saved with their tracebacks,
+whatever tm-filter says. A file name that has a space is quoted.
 
 Example:
   (gdb) tm-snapshot save a.snap
-  saved a.snap: 12,345 blocks, 45.6 MiB, from 87 sites; the file has 9876 B
+  saved a.snap: 9 blocks, 1640 B, from 7 sites; the file has 876 B
   (gdb) continue
-  (gdb) tm-compare a.snap"""
+  (gdb) tm-compare a.snap
+  (gdb) tm-snapshot save "before the upload.snap"
+  $ python3
+  >>> import tm
+  >>> tm.Snapshot.load("a.snap").statistics("lineno")[:3]"""
 
     name = "tm-snapshot"
 
     def run(self, argument: str) -> None:
-        words = gdb.string_to_argv(argument)
+        words = parse(argument, ()).words
         if not words:
             raise gdb.GdbError(f"what to do is missing: {_USAGE}")
-        if words[0] != "save":
-            raise gdb.GdbError(f"{words[0]} is nothing that tm-snapshot does: {_USAGE}")
+        if not words[0] or not _ACTION.startswith(words[0]):
+            raise gdb.GdbError(f'"{words[0]}" is nothing that tm-snapshot does: {_USAGE}')
         if len(words) != 2:
-            raise gdb.GdbError(f"one file name is needed, {len(words) - 1} are given: {_USAGE}")
+            raise gdb.GdbError(f"tm-snapshot save needs one file name, but {len(words) - 1} are given: {_USAGE}")
+        if words[1] == "-":
+            raise gdb.GdbError("a snapshot is no text for GDB's output: give a file name, ./- for one that is called -")
         filename = os.path.expanduser(words[1])
         snapshot = tracing_reader().take_snapshot(with_addresses=False)
         file_size = snapfile.save(snapshot, filename)
@@ -44,10 +55,8 @@ Example:
               f"from {count(len(snapshot.rows.sites), 'site')}; the file has {format_size(file_size, False)}")
         notes(snapshot.notes)
 
-    def complete(self, text: str, word: str) -> list[str]:
-        if text.split()[:1] == ["save"] and text != "save":
-            return complete_filename(text, word)
-        return complete_word(text, word, ("save",))
+    def operands(self, words: Sequence[str], start: str) -> Sequence[str]:
+        return filenames(start) if len(words) == 1 else () if words else (_ACTION,)
 
 
 def register() -> None:

@@ -7,10 +7,9 @@ from typing import Iterator, Sequence
 
 from .. import domains
 from ..model import KEY_TYPES, Snapshot, Statistic, format_size
-from . import settings
 from .arguments import Arguments, grouping, parse
-from .command import Command, complete_word, tracing_reader
-from .rows import GROUPS, count, left_out, notes, print_rows, sizes
+from .command import Command, tracing_reader
+from .rows import GROUPS, count, left_out, notes, print_rows, recursion, sizes
 from .view import look, remarks
 
 OPTIONS = ("-cumulative", "-limit")
@@ -20,34 +19,52 @@ _MOST = 0.8
 
 
 class Stats(Command):
-    """Who holds the memory: the live blocks, grouped by where they were allocated, the largest groups first.
-Usage: tm-stats [filename|lineno|traceback|function|module|domain] [-cumulative] [-limit N]
+    """Who holds the memory: the live blocks by where they were allocated.
+Usage: tm-stats [GROUPING] [-cumulative] [-limit N]
 
-  -cumulative  counts a block at every frame of its traceback, not only where it was allocated.
-  -limit N     prints N rows, 10 by default (set tm limit); 0 or unlimited prints all.
+GROUPING is one of these, or the beginning of one; lineno unless given:
+  lineno      the lines of source that allocated
+  function    the functions that allocated
+  filename    the files of source that allocated
+  module      the program and the shared libraries that called the allocator
+  traceback   the whole calls, from main to the allocation
+  domain      the heap, and the pools that the program tracks itself
 
-Without a grouping the lines that allocated (lineno) are listed. tm-filter chooses the blocks. By line, file and
-function, a block counts for the innermost frame that is no wrapper of malloc (set tm wrappers). Works on a live
-process and on a core.
+The largest groups come first.
+
+  -cumulative
+    Count a block at every frame of its traceback, not only where it was
+    allocated: what a function and all that it calls hold. Goes with lineno,
+    function, filename and module.
+  -limit N
+    Print N rows, 10 unless given (set tm limit). 0 or unlimited prints all.
+
+By line, file and function, a block counts for the innermost frame that is no
+wrapper of malloc (set tm wrappers). tm-filter chooses the blocks. Works on a
+live process and on a core.
 
 Example:
   (gdb) tm-stats lineno -limit 3
   process 4711 (server), started by GDB: 45.6 MiB in 12,345 blocks from 87 lines
   1  server.c:212: size=42.1 MiB, count=8012, average=5509 B
          item->body = malloc(size);
-  ..."""
+  ...
+  (gdb) tm-stats function -cumulative
+  (gdb) | tm-stats -limit unlimited | grep parser.c"""
 
     name = "tm-stats"
+    options = OPTIONS
+    repeats = True
 
     def run(self, argument: str) -> None:
-        arguments = parse(argument, OPTIONS)
+        arguments = parse(argument, self.options)
         key_type = grouping(arguments.words, arguments.is_cumulative)
         reader = tracing_reader()
         _print_stats(reader.process.description(), reader.take_snapshot(with_addresses=False), key_type,
                      arguments)
 
-    def complete(self, text: str, word: str) -> list[str]:
-        return complete_word(text, word, (*KEY_TYPES, *OPTIONS))
+    def operands(self, words: Sequence[str], start: str) -> Sequence[str]:
+        return () if words else KEY_TYPES
 
 
 def _print_stats(source: str, snapshot: Snapshot, key_type: str, arguments: Arguments) -> None:
@@ -64,6 +81,8 @@ def _print_stats(source: str, snapshot: Snapshot, key_type: str, arguments: Argu
         notes(_advice(statistics, size, snapshot))
     shown = statistics[:limit]
     print_rows(shown, key_type, domains.names_in(snapshot.info))
+    if arguments.is_cumulative:
+        notes(recursion(shown, size, blocks))
     if len(shown) < len(statistics):
         print(left_out(statistics[len(shown):], arguments.is_cumulative))
     print(f"Total: {total}")
@@ -80,8 +99,7 @@ def _advice(statistics: Sequence[Statistic], size: int, snapshot: Snapshot) -> I
     advice = (f"{100 * first.size / size:.0f} % of the bytes come from one caller without a symbol, {frame.filename}: "
               "tm-stats traceback, or -cumulative, shows who calls it")
     if frame.module != snapshot.info.get("program"):
-        patterns = f"{settings.wrappers()} */{os.path.basename(frame.module)}".lstrip()
-        advice += f"; set tm wrappers {patterns} counts for the callers of that module"
+        advice += f"; set tm wrappers add */{os.path.basename(frame.module)} counts for the callers of that module"
     yield advice
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import heapq
-from typing import Callable, Mapping, Tuple
+from typing import Callable, Iterable, Mapping, Tuple
 
 import gdb
 
 from .. import domains
 from ..model import Frame, format_size
 from ..reader import Kind, Listing, Survey
-from .arguments import Arguments, parse
-from .command import Command, complete_word, tracing_reader
+from .arguments import Arguments, one_of, parse
+from .command import Command, tracing_reader
 from .rows import ShortNames, count, frame_text, notes, print_table
+from .terminal import Styles
 from .view import look, remarks
 
-_OPTIONS = ("-sort", "-limit", "-site", "-domain")
 _Order = Callable[[int, Kind], Tuple[int, ...]]
 _ORDERS: dict[str, _Order] = {
     "size": lambda address, kind: (-kind.size, address),
@@ -26,15 +26,22 @@ _ORDERS: dict[str, _Order] = {
 
 
 class Traces(Command):
-    """The live blocks one by one, the largest first: address, size, and where each was allocated.
+    """The live blocks one by one, the largest first.
 Usage: tm-traces [-sort size|address|site|domain] [-limit N] [-site N] [-domain D]
 
-  -sort KEY    orders by size (largest first), address, site or domain.
-  -limit N     prints N blocks; 0 or unlimited prints all.
-  -site N      only blocks from that site, a place together with its callers; the numbers are those shown.
-  -domain D    only blocks of that domain; D is its number or its name.
+  -sort KEY
+    Order by size (largest first), address, site or domain.
+  -limit N
+    Print N blocks, 10 unless given (set tm limit). 0 or unlimited prints all.
+  -site N
+    Only blocks from that site, which is a place together with its callers. The
+    numbers are those that are shown.
+  -domain D
+    Only blocks of that domain; D is its number or its name.
 
-tm-filter holds here, too. x/ and print show what lies in a block, tm-traceback who allocated it.
+A row has a block's address, its size, and the innermost frame that is no wrapper
+of malloc (set tm wrappers). tm-filter chooses the blocks. x and print show what
+lies in one, tm-traceback who allocated it. Works on a live process and on a core.
 
 Example:
   (gdb) tm-traces -limit 2
@@ -43,14 +50,18 @@ Example:
   0x7ffff7a00010   640,000    12  item_create at server.c:212
   0x55555557b2a0     4,096     3  main at server.c:290
   ... 12,343 more: 45.0 MiB
-  Total: 45.6 MiB in 12,345 blocks"""
+  Total: 45.6 MiB in 12,345 blocks
+  (gdb) tm-traceback 0x7ffff7a00010
+  (gdb) tm-traces -site 12 -sort address -limit unlimited"""
 
     name = "tm-traces"
+    options = ("-sort", "-limit", "-site", "-domain")
+    repeats = True
 
     def run(self, argument: str) -> None:
-        arguments = parse(argument, _OPTIONS)
+        arguments = parse(argument, self.options)
         if arguments.words:
-            raise gdb.GdbError(f"{arguments.words[0]} is no option: tm-traces takes {', '.join(_OPTIONS)}")
+            raise gdb.GdbError(f'"{arguments.words[0]}" is no option: tm-traces takes {", ".join(self.options)}')
         order = _order(arguments.text("-sort"))
         reader = tracing_reader()
         survey = reader.survey()
@@ -68,15 +79,12 @@ Example:
         _print_blocks(blocks, order, arguments.limit, survey, names)
         print(f"Total: {total}")
 
-    def complete(self, text: str, word: str) -> list[str]:
-        words = text.split() if text.endswith(" ") else text.split()[:-1]
-        return complete_word(text, word, _ORDERS if words[-1:] == ["-sort"] else _OPTIONS)
+    def values(self, option: str) -> Iterable[str]:
+        return _ORDERS if option == "-sort" else super().values(option)
 
 
 def _order(word: str | None) -> _Order:
-    if word is not None and word not in _ORDERS:
-        raise gdb.GdbError(f"cannot sort by {word}: use one of {', '.join(_ORDERS)}")
-    return _ORDERS[word or "size"]
+    return _ORDERS["size" if word is None else one_of(word, _ORDERS, "key to sort by")]
 
 
 def _choice(arguments: Arguments, survey: Survey, names: Mapping[int, str]) -> tuple[set[int], str]:
@@ -84,7 +92,7 @@ def _choice(arguments: Arguments, survey: Survey, names: Mapping[int, str]) -> t
     number, word = arguments.number("-site"), arguments.text("-domain")
     domain = None if word is None else domains.number_of(word, names)
     if word is not None and domain is None:
-        raise gdb.GdbError(f"no domain with live blocks is named {word}: tm-stats domain shows those that there are")
+        raise gdb.GdbError(f'no domain with live blocks is named "{word}": tm-stats domain shows those that there are')
     chosen = {index for index, site in enumerate(survey.sites)
               if (number is None or site.number == number) and (domain is None or site.domain == domain)}
     if number is not None and not any(site.number == number for site in survey.sites):
@@ -99,11 +107,12 @@ def _print_blocks(blocks: Listing, order: _Order, limit: int | None, survey: Sur
     if shown:
         sites = survey.snapshot.rows.sites
         frames = {kind.site_index: sites[kind.site_index].innermost for _, kind in shown}
-        short = ShortNames(frame[0] for frame in frames.values() if frame)
+        styles = Styles()
+        short = ShortNames((frame[0] for frame in frames.values() if frame), styles)
         texts = {index: frame_text(Frame(frame), short) if frame else "<unknown>" for index, frame in frames.items()}
         has_domains = any(kind.domain for _, kind in shown)
         header = ["Address", "Size (B)", "Site", *(["Domain"] if has_domains else []), "From"]
-        cells = [[f"{address:#x}", f"{kind.size:,}", _number(survey, kind),
+        cells = [[styles("address", f"{address:#x}"), f"{kind.size:,}", _number(survey, kind),
                   *([domains.shown(kind.domain, names)] if has_domains else []), texts[kind.site_index]]
                  for address, kind in shown]
         print_table([header, *cells], "<>><<" if has_domains else "<>><")

@@ -18,6 +18,7 @@ class View(NamedTuple):
     skipped: int  # blocks that count for another frame than the one that called the allocator
     stuck: int    # blocks that count for a wrapper for want of frames
     notes: list[str]
+    is_by_allocator: bool  # blocks count for the caller of the allocator, though wrappers are known
 
 
 def look(snapshot: Snapshot, key_type: str, is_cumulative: bool = False) -> View:
@@ -28,7 +29,7 @@ def look(snapshot: Snapshot, key_type: str, is_cumulative: bool = False) -> View
     snapshot, notes = filters.filtered(snapshot)
     matters = key_type in _SKIPPING and not is_cumulative
     return View(snapshot, snapshot.skipped_blocks if matters else 0, snapshot.wrapper_only_blocks if matters else 0,
-                [*snapshot.notes, *notes])
+                [*snapshot.notes, *notes], key_type == "module" and not is_cumulative and snapshot.skipped_blocks > 0)
 
 
 def remarks(views: Sequence[View]) -> str:
@@ -36,6 +37,8 @@ def remarks(views: Sequence[View]) -> str:
     found = []
     if any(view.skipped for view in views):
         found.append("skipping wrappers (show tm wrappers)")
+    if any(view.is_by_allocator for view in views):
+        found.append("not skipping wrappers, which lineno, filename and function do")
     stuck = max(views, key=lambda view: view.stuck)
     if stuck.stuck:
         kept = count(stuck.snapshot.traceback_limit, "frame")

@@ -14,13 +14,14 @@ class Format(NamedTuple):
     """write puts a whole snapshot into a file that is open for bytes."""
 
     write: Callable[[Snapshot, BinaryIO], None]
+    is_text: bool  # of whole lines in UTF-8, each written at once
     purpose: str
 
 
 FORMATS = {
-    "folded": Format(folded.write, "one line a stack, for flamegraph.pl and speedscope"),
-    "pprof": Format(pprof.write, "profile.proto, gzipped, for pprof and what else reads it"),
-    "json": Format(json.write, "everything that is known, for programs of your own"),
+    "folded": Format(folded.write, True, "one line a stack, for flamegraph.pl and speedscope"),
+    "pprof": Format(pprof.write, False, "profile.proto, gzipped, for pprof and what else reads it"),
+    "json": Format(json.write, True, "everything that is known, for programs of your own"),
 }
 
 
