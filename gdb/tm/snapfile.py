@@ -80,7 +80,7 @@ def load(path: Path) -> Snapshot:
         with _open_regular(path) as file:
             return _Reader(file).snapshot()
     except _Damage as damage:
-        raise SnapshotError(f"{shown_path(path)}: {damage}") from None
+        raise SnapshotError(f"{shown_path(path)} {damage}") from None
 
 
 def time_text(seconds: float) -> str:
@@ -243,7 +243,7 @@ def _is_json(value: Any, depth: int = 0) -> bool:
 # ---- reading: the file ----
 
 class _Damage(Exception):
-    """Why a file is not read, without its name."""
+    """Why a file is not read: what follows its name in a sentence."""
 
 
 def _refuse(what: str) -> NoReturn:

@@ -56,7 +56,7 @@ def _replaceable_mode(target: str) -> int | None:
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(mode):
-        raise NotReplaceable(f"{shown_path(target)}: is not a regular file; name one that may be replaced")
+        raise NotReplaceable(f"{shown_path(target)} is not a regular file; name one that may be replaced")
     with open(target, "ab"):
         return stat.S_IMODE(mode)
 

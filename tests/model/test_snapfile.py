@@ -159,7 +159,7 @@ class TestWrittenByHand(TestWithDirectory):
             snapfile.load(self.write(by_hand(*sections, **version)))
 
     def test_a_later_major_is_not(self) -> None:
-        self.refused(r"a\.snap: .*format 2\.3.*format 1\.0", INFO, END, major=2, minor=3)
+        self.refused(r"a\.snap has .*format 2\.3.*format 1\.0", INFO, END, major=2, minor=3)
 
     def test_unknown_kind_of_this_version(self) -> None:
         self.refused("'NEW '", INFO, (b"NEW ", b"?"), *ROWS, *SITES, END)

@@ -21,7 +21,7 @@ _USAGE = "tm-compare FILE [GROUPING] or tm-compare OLD NEW [GROUPING]"
 
 
 class Compare(Command):
-    """What grew and what shrank since a snapshot, or between two snapshots.
+    """What grew and what shrank since a snapshot, or between two.
 Usage: tm-compare FILE [GROUPING] [-cumulative] [-limit N]
        tm-compare OLD NEW [GROUPING] [-cumulative] [-limit N]
 

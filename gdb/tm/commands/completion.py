@@ -37,16 +37,17 @@ class Cursor(NamedTuple):
 
     def answers(self, word: str, candidates: Iterable[str]) -> list[str]:
         """For GDB, which knows of the last word only its tail `word`: what may stand there instead."""
-        return [word + self._written(candidate[len(self.last):]) for candidate in candidates
+        # GDB itself closes quotes right before what it takes for the word.
+        is_closed = word == self.last
+        return [word + self._written(candidate[len(self.last):], is_closed) for candidate in candidates
                 if candidate.startswith(self.last)]
 
-    def _written(self, rest: str) -> str:
+    def _written(self, rest: str, is_closed: bool) -> str:
         """What is to be typed behind the cursor for `rest`."""
         if not self.quote:
             return "".join("\\" + one if one.isspace() or one in _QUOTES or one == "\\" else one for one in rest)
         escaped = "".join("\\" + one if one in (self.quote, "\\") else one for one in rest)
-        # readline closes a single quote itself.
-        return escaped if self.quote == "'" or rest.endswith("/") else escaped + self.quote
+        return escaped if is_closed or rest.endswith("/") else escaped + self.quote
 
 
 def filenames(start: str) -> list[str]:

@@ -117,8 +117,8 @@ Example:
   (gdb) set tm wrappers default
   Wrappers: default"""
 
-    set_doc = "Set which functions, files and modules allocate on behalf of their callers."
-    show_doc = "Show which functions, files and modules allocate on behalf of their callers."
+    set_doc = "Set which functions allocate on behalf of their callers."
+    show_doc = "Show which functions allocate on behalf of their callers."
 
     def __init__(self) -> None:
         super().__init__("tm wrappers", gdb.COMMAND_DATA, gdb.PARAM_STRING_NOESCAPE)

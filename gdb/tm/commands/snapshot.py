@@ -18,7 +18,7 @@ _USAGE = "tm-snapshot save FILE"
 
 
 class SaveSnapshot(Command):
-    """Save the live blocks to a file, for tm-compare or python3's `import tm`.
+    """Save the live blocks to a file, for tm-compare, or python3.
 Usage: tm-snapshot save FILE
 
 The file is written whole or not at all; one of that name is replaced. Reading it

@@ -19,7 +19,7 @@ _MOST = 0.8
 
 
 class Stats(Command):
-    """Who holds the memory: the live blocks by where they were allocated.
+    """Who holds the memory: live blocks by where they were allocated.
 Usage: tm-stats [GROUPING] [-cumulative] [-limit N]
 
 GROUPING is one of these, or the beginning of one; lineno unless given:

@@ -21,7 +21,7 @@ _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 def is_watched() -> bool:
     """Whether what is printed now goes to a terminal, as it is. Asked while a command runs."""
-    return os.isatty(1) and not _has_caller_in_python() and not _may_go_elsewhere()
+    return not _IS_FOR_MACHINE and os.isatty(1) and not _has_caller_in_python() and not _may_go_elsewhere()
 
 
 def is_styled() -> bool:
@@ -74,6 +74,21 @@ def _pipes_at_start() -> set[str]:
         return set()
 
 
+def _is_for_machine() -> bool:
+    """Whether GDB was started with another interpreter than those for people."""
+    try:
+        with open("/proc/self/cmdline", encoding="utf-8", errors="replace") as file:
+            words = file.read().split("\0")
+    except OSError:
+        return False
+    for word, following in zip(words, [*words[1:], ""]):
+        option, equals, value = word.lstrip("-").partition("=")
+        if word.startswith("-") and option and "interpreter".startswith(option):
+            return not (value if equals else following).startswith(("console", "tui"))
+    return False
+
+
+_IS_FOR_MACHINE = _is_for_machine()
 # What GDB was started with is none of its `pipe` commands.
 _INHERITED = _pipes_at_start()
 
