@@ -52,6 +52,18 @@ class Terminal:
         os.waitpid(self._pid, 0)
         os.close(self._fd)
 
+    def raw(self, text: str) -> str:
+        """As type, with all that is sent to the terminal."""
+        os.write(self._fd, (text + "\n").encode())
+        return self._wait_for(PROMPT).partition("\r\n")[2]
+
+    def interrupted(self, text: str, when: str) -> str:
+        """As type, with Ctrl-C as soon as `when` is on the screen."""
+        os.write(self._fd, (text + "\n").encode())
+        shown = self._wait_for(when, is_end=False)
+        os.write(self._fd, b"\x03")
+        return plain(shown + self._wait_for(PROMPT)).replace("\r\n", "\n").partition("\n")[2]
+
     def type(self, text: str, until: str = PROMPT, enter: bool = True) -> str:
         """What comes on the screen behind the typed line, up to where GDB waits again."""
         os.write(self._fd, (text + ("\n" if enter else "")).encode())
@@ -69,6 +81,9 @@ class Terminal:
 
     def wait_for(self, end: str) -> str:
         """What is shown up to `end`, where nothing more comes."""
+        return _CONTROL.sub("", self._wait_for(end))
+
+    def _wait_for(self, end: str, is_end: bool = True) -> str:
         shown = ""
         deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
@@ -78,7 +93,9 @@ class Terminal:
                 except OSError:
                     break
             elif plain(shown).endswith(end) or end == PAGER and PAGER in plain(shown).rpartition("\n")[2]:
-                return _CONTROL.sub("", shown)
+                return shown
+            if not is_end and end in shown:
+                return shown
         raise AssertionError(f"no {end!r} in: {shown!r}")
 
 

@@ -146,7 +146,7 @@ class OptionsTest(GdbTest):
 
     def test_shortened_words(self) -> None:
         pairs = {"tm-stats func": "tm-stats function", "tm-stats tr -limit 1": "tm-stats traceback -limit 1",
-                 "tm-traces -so a -l 3": "tm-traces -sort address -limit 3", 
+                 "tm-traces -so a -l 3": "tm-traces -sort address -limit 3",
                  "tm-stats file -c": "tm-stats filename -cumulative"}
         results = known(*(one for pair in pairs.items() for one in pair))
         self.assertWorked(results)
@@ -257,8 +257,8 @@ class OutputTest(GdbTest):
         line = line_of("known.c", "recurse")
         _, only, _, other = known(f"tm-filter include known.c:{line}", "tm-stats -cumulative", "tm-filter clear",
                                   "tm-stats -cumulative")
-        self.assertIn("\nNote: a block counts once for each time that a place is in its traceback: with recursion a row "
-                      "is more than the total.\nTotal: 77 B in 1 block\n", only.output)
+        self.assertIn("\nNote: a block counts once for each time that a place is in its traceback: with recursion a "
+                      "row is more than the total.\nTotal: 77 B in 1 block\n", only.output)
         self.assertNotIn("Note:", other.output)
 
     def test_info_of_few_blocks(self) -> None:
@@ -363,6 +363,33 @@ class TerminalTest(GdbTest):
         self.assertIn("Total: ", self.terminal.type("c\n", enter=False))
         self.terminal.type("set height 0")
         self.assertIn("Total: ", self.terminal.type("tm-stats"))
+
+    def test_progress_comes_after_a_second_and_goes(self) -> None:
+        (self.terminal.directory / "slow.py").write_text("""
+import sys, time, tm.reader
+survey, is_stuck = tm.reader.Reader.survey, False
+def slow(self, with_addresses=False):
+    line = getattr(sys.stdout, "_line", None)
+    end = time.monotonic() + 60
+    while line and time.monotonic() < end and (is_stuck or not line._length):
+        pass
+    return survey(self, with_addresses)
+tm.reader.Reader.survey = slow
+""")
+        before = self.terminal.type("tm-stats")
+        self.assertNotIn("Ctrl-C", before)
+        self.terminal.type("source slow.py")
+        shown = self.terminal.raw("tm-stats")
+        line, _, after = shown.rpartition("Ctrl-C stops it")
+        self.assertRegex(line, r"\rtm-stats: \d+ s, $")
+        self.assertRegex(after, r"^\r {30,}\rprocess \d+ ")
+        self.assertIn(before.rstrip(), after.replace("\r\n", "\n"))
+        self.assertNotIn("Ctrl-C", self.terminal.type("| tm-stats | cat"))
+        self.terminal.type("python is_stuck = True")
+        stopped = self.terminal.interrupted("tm-stats", "Ctrl-C stops it")
+        self.assertRegex(stopped, r"\r {30,}\rQuit\n\(gdb\) $")
+        self.terminal.type("python is_stuck = False")
+        self.assertIn("Total:", self.terminal.type("tm-stats"))
 
     def test_pipes(self) -> None:
         self.assertEqual(self.terminal.type("| tm-stats | head -1").count("\n"), 1)

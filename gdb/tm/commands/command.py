@@ -9,6 +9,7 @@ import gdb
 from .. import domains
 from ..errors import in_one_line
 from ..reader import Reader
+from . import progress
 from .arguments import VALUES, find_option
 from .completion import Cursor, filenames
 
@@ -46,7 +47,7 @@ class Command(gdb.Command):
     def invoke(self, argument: str, from_tty: bool) -> None:
         if not self.repeats:
             self.dont_repeat()
-        with in_one_line(self.name):
+        with in_one_line(self.name), progress.shown(self.name):
             self.run(argument)
 
     def complete(self, text: str, word: str | None) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path
+import sys
 from typing import Sequence
 
 import gdb
@@ -63,7 +64,7 @@ class _Output:
     """GDB's output as a file for a text format."""
 
     def write(self, data: bytes) -> int:
-        gdb.write(data.decode())
+        sys.stdout.write(data.decode())
         return len(data)
 
 

@@ -24,6 +24,11 @@ def is_watched() -> bool:
     return not _IS_FOR_MACHINE and os.isatty(1) and not _has_caller_in_python() and not _may_go_elsewhere()
 
 
+def is_interactive() -> bool:
+    """Whether GDB takes commands from a person, not from its command line alone."""
+    return os.isatty(0) and not _IS_BATCH
+
+
 def is_styled() -> bool:
     """Whether GDB itself would style what is printed now."""
     return bool(gdb.parameter("style enabled")) and not os.environ.get("NO_COLOR") and is_watched()
@@ -74,13 +79,18 @@ def _pipes_at_start() -> set[str]:
         return set()
 
 
-def _is_for_machine() -> bool:
-    """Whether GDB was started with another interpreter than those for people."""
+def _command_line() -> list[str]:
     try:
         with open("/proc/self/cmdline", encoding="utf-8", errors="replace") as file:
             words = file.read().split("\0")
     except OSError:
-        return False
+        return []
+    # Behind --args are the words of the program.
+    return next((words[:place] for place, word in enumerate(words) if word in ("--args", "-args")), words)
+
+
+def _is_for_machine(words: list[str]) -> bool:
+    """Whether GDB was started with another interpreter than those for people."""
     for word, following in zip(words, [*words[1:], ""]):
         option, equals, value = word.lstrip("-").partition("=")
         if word.startswith("-") and option and "interpreter".startswith(option):
@@ -88,7 +98,8 @@ def _is_for_machine() -> bool:
     return False
 
 
-_IS_FOR_MACHINE = _is_for_machine()
+_IS_FOR_MACHINE = _is_for_machine(_command_line())
+_IS_BATCH = any(word.lstrip("-").startswith("batch") for word in _command_line() if word.startswith("-"))
 # What GDB was started with is none of its `pipe` commands.
 _INHERITED = _pipes_at_start()
 
