@@ -12,6 +12,7 @@ from typing import Any, Iterator
 
 import gdb
 
+from .holding import held, surely
 from .inside import in_runtime_or_allocator
 from .layout import FRAMES_MAX
 from .process import Process, ProcessError, in_c, symbol_address
@@ -125,32 +126,50 @@ def _deliver_later(signals: list[str]) -> None:
 @contextmanager
 def _alone() -> Iterator[None]:
     with ExitStack() as stack:
-        stack.enter_context(_setting("scheduler-locking", "on"))
-        stack.enter_context(_setting("unwindonsignal", "on"))
+        stack.enter_context(held("confirm", "off"))
+        stack.enter_context(held("scheduler-locking", "on"))
+        stack.enter_context(held("unwindonsignal", "on"))
+        stack.enter_context(_ctrl_c_kept_out())
         stack.enter_context(_without_breakpoints())
         yield
 
 
 @contextmanager
-def _setting(name: str, value: str) -> Iterator[None]:
-    before = gdb.parameter(name)
-    gdb.execute(f"set {name} {value}", to_string=True)
+def _ctrl_c_kept_out() -> Iterator[None]:
+    """The program would stop within the call, and what the runtime has locked there would stay locked. The call is over
+    in no time; Ctrl-C counts for GDB itself."""
+    text = str(gdb.execute("info signals SIGINT", to_string=True))
+    match = re.search(r"^SIGINT\s+(Yes|No)\s+(Yes|No)\s+(Yes|No)\s", text, re.MULTILINE)
+    if match is None:
+        yield
+        return
+    words = [word if answer == "Yes" else f"no{word}"
+             for word, answer in zip(("stop", "print", "pass"), match.groups())]
     try:
+        gdb.execute("handle SIGINT nostop noprint nopass", to_string=True)
         yield
     finally:
-        text = {True: "on", False: "off"}.get(before, before) if isinstance(before, bool) else before
-        gdb.execute(f"set {name} {text}", to_string=True)
+        # In this order: stop implies print.
+        surely(f"handle SIGINT {' '.join(reversed(words))}")
 
 
 @contextmanager
 def _without_breakpoints() -> Iterator[None]:
     """A stop at one within the call would leave the runtime locked."""
     enabled = [breakpoint for breakpoint in gdb.breakpoints() if breakpoint.enabled]
-    for breakpoint in enabled:
-        breakpoint.enabled = False
     try:
+        for breakpoint in enabled:
+            breakpoint.enabled = False
         yield
     finally:
-        for breakpoint in enabled:
-            if breakpoint.is_valid():
-                breakpoint.enabled = True
+        try:
+            _enable(enabled)
+        except KeyboardInterrupt:
+            _enable(enabled)
+            raise
+
+
+def _enable(breakpoints: list[Any]) -> None:
+    for breakpoint in breakpoints:
+        if breakpoint.is_valid():
+            breakpoint.enabled = True

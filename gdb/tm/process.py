@@ -12,6 +12,7 @@ from typing import Any, Iterator, NamedTuple
 
 import gdb
 
+from .holding import held
 from .layout import MAGIC
 from .memory import Unreadable, find, is_readable
 from .runtime import holds_layout
@@ -218,12 +219,8 @@ def symbol_address(name: str) -> int | None:
 
 def in_c(expression: str) -> gdb.Value:
     """The value of an expression in C, whatever language is set. gdb.error as by gdb.parse_and_eval."""
-    language = gdb.parameter("language")
-    gdb.execute("set language c", to_string=True)
-    try:
+    with held("language", "c"):
         return gdb.parse_and_eval(expression)
-    finally:
-        gdb.execute(f"set language {language}", to_string=True)
 
 
 def _core_path() -> str | None:

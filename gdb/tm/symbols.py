@@ -16,6 +16,7 @@ import gdb
 
 from . import stacks
 from .elf import ElfFile
+from .holding import held
 from .layout import Module, Site
 from .memory import Unreadable
 from .process import Process
@@ -178,14 +179,11 @@ def _path_of(symtab: Any) -> str:
         return str(symtab.filename)
     # GDB alone knows the compilation directory. It looks for the file there, but must not fetch it from elsewhere.
     try:
-        enabled = gdb.parameter("debuginfod enabled")
+        gdb.parameter("debuginfod enabled")
     except RuntimeError:
         return _absolute(symtab)
-    gdb.execute("set debuginfod enabled off", to_string=True)
-    try:
+    with held("debuginfod enabled", "off"):
         return _absolute(symtab)
-    finally:
-        gdb.execute(f"set debuginfod enabled {enabled}", to_string=True)
 
 
 def _absolute(symtab: Any) -> str:

@@ -164,6 +164,46 @@ class CallsTest(GdbTest):
         self.assertTrue(facts(results[-1].output)["Tracing"].startswith("yes"))
 
 
+    def test_ctrl_c_does_not_stop_within_a_call(self) -> None:
+        # What is locked there would stay locked. The four functions are over in no time; this one is not.
+        call = python("""
+import subprocess
+from tm import control
+killer = subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -INT {gdb.selected_inferior().pid}"])
+answer = control._call("usleep", "int", 700000)
+killer.wait()
+""")
+        handled, confirm = "info signals SIGINT", "show confirm"
+        before, _, result, after, confirmed, info, *_ = bystander(
+            handled, "set confirm on", call, handled, confirm, "tm-info")
+        self.assertIsNone(result.error)
+        self.assertEqual(result.answer, 0)
+        self.assertEqual(before.output, after.output)
+        self.assertIn("is on", confirmed.output)
+        self.assertIsNone(info.error)
+        custom = bystander("handle SIGINT nostop noprint pass", handled, "tm-start", handled)
+        self.assertEqual(custom[1].output, custom[3].output)
+
+    def test_ctrl_c_at_the_end_leaves_no_setting(self) -> None:
+        language, lock = bystander(*(python(f"""
+from tm import holding, process
+execute, left = gdb.execute, [True]
+def interrupted(command, *rest, **more):
+    if command == "set {name} {before}" and left:
+        left.clear()
+        raise KeyboardInterrupt
+    return execute(command, *rest, **more)
+gdb.execute = interrupted
+try:
+    with holding.held("{name}", "{within}"):
+        answer = [gdb.parameter("{name}")]
+except KeyboardInterrupt:
+    answer += ["Ctrl-C", gdb.parameter("{name}"), left]
+""") for name, before, within in (("language", "auto", "c"), ("scheduler-locking", "replay", "on"))))
+        self.assertEqual(language.answer, ["c", "Ctrl-C", "auto", []])
+        self.assertEqual(lock.answer, ["on", "Ctrl-C", "replay", []])
+
+
 class RefusalTest(GdbTest):
 
     def assertAdvised(self, result: Result, function: str, thread: str) -> None:

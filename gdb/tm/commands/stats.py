@@ -57,7 +57,7 @@ Example:
     repeats = True
 
     def run(self, argument: str) -> None:
-        arguments = parse(argument, self.options)
+        arguments = parse(argument, OPTIONS)
         key_type = grouping(arguments.words, arguments.is_cumulative)
         reader = tracing_reader()
         _print_stats(reader.process.description(), reader.take_snapshot(with_addresses=False), key_type,
