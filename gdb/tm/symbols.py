@@ -51,6 +51,11 @@ def source_file(filename: str) -> str:
     return str(symtab.fullname())
 
 
+def known_files() -> set[str]:
+    """The names, without directories, of the source files in which frames were found so far."""
+    return {os.path.basename(path) for path in _known.symtabs}
+
+
 class Symbolizer(Stacks):
     """Frames of one stopped program. Valid until it runs on."""
 

@@ -44,7 +44,7 @@ class NothingToReadTest(GdbTest):
         self.assertIsNone(results[-5].error)
         self.assertIn("no", results[-5].output)
         for result in results[-4:]:
-            self.assertRefused(result, "(known), started by GDB is not tracing", "TRACEMALLOC=25", "tm-start")
+            self.assertRefused(result, "(known) is not tracing", "TRACEMALLOC=25", "tm-start")
 
 
 class WordsTest(GdbTest):

@@ -163,7 +163,6 @@ class CallsTest(GdbTest):
         self.assertEqual(results[-2].answer, 1)
         self.assertTrue(facts(results[-1].output)["Tracing"].startswith("yes"))
 
-
     def test_ctrl_c_does_not_stop_within_a_call(self) -> None:
         # What is locked there would stay locked. The four functions are over in no time; this one is not.
         call = python("""

@@ -85,14 +85,17 @@ class CompletionTest(GdbTest):
             "tm-filter ": ["clear", "delete", "exclude", "include", "list"], "tm-filter include x.c -": [
                 "-all-frames", "-domain", "-lineno"], "tm-filter include -domain=": [], "tm-filter list ": [
                 "-all-frames", "-domain", "-lineno"],
+            "tm-filter include no_such": [],
             "set tm ": ["limit", "source-lines", "wrappers"], "set tm source-lines o": ["off", "on"],
             "set tm limit u": ["unlimited"], "show tm l": ["limit"], "tm-traceback no_such": [],
         }
         self.check(cases)
 
     def test_filters(self) -> None:
-        cases = {"tm-filter delete ": ["1", "2", "all"], "tm-filter del 2": ["2"]}
-        self.check(cases, "tm-filter include a", "tm-filter include b")
+        cases = {"tm-filter delete ": ["1", "2", "all"], "tm-filter del 2": ["2"], "tm-filter inc kno": ["known.c"],
+                 "tm-filter exclude ": ["known.c"]}
+        self.check(cases, *preload(), *at_checkpoint(), "tm-stats", "tm-filter include a", "tm-filter include b",
+                   path=program("known"))
 
     def test_domains(self) -> None:
         cases = {"tm-traces -domain ": ["4", "device\\ memory", "heap", "textures"], "tm-traces -d t": ["textures"],

@@ -112,7 +112,7 @@ def tracing_reader() -> Reader:
     if found.is_tracing:
         return found
     if found.process.kind == "core":
-        raise gdb.GdbError(f"{found.process.description()} was not tracing when the core was written: run the program "
+        raise gdb.GdbError(f"{found.process.name} was not tracing when the core was written: run the program "
                            "with TRACEMALLOC=25 in its environment, so that the next core tells")
-    raise gdb.GdbError(f"{found.process.description()} is not tracing: tm-start lets it record blocks from now on, "
+    raise gdb.GdbError(f"{found.process.name} is not tracing: tm-start lets it record blocks from now on, "
                        "TRACEMALLOC=25 in its environment from its start")

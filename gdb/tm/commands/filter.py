@@ -10,6 +10,7 @@ import gdb
 from .. import domains
 from ..model import BaseFilter, DomainFilter, Filter, Snapshot
 from ..reader import Reader
+from ..symbols import known_files
 from . import settings
 from .arguments import Arguments, is_number, one_of, parse, refuse_more
 from .command import Command
@@ -115,7 +116,10 @@ Example:
     def operands(self, words: Sequence[str], start: str) -> Iterable[str]:
         if not words:
             return _ACTIONS
-        return [*map(str, _entries), "all"] if "delete".startswith(words[0]) else ()
+        action = next((action for action in _ACTIONS if action.startswith(words[0])), "")
+        if action == "delete":
+            return [*map(str, _entries), "all"]
+        return sorted(known_files()) if action in ("include", "exclude") and len(words) == 1 else ()
 
     @property
     def options(self) -> Sequence[str]:  # type: ignore[override]

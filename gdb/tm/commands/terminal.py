@@ -25,8 +25,8 @@ def is_watched() -> bool:
 
 
 def is_interactive() -> bool:
-    """Whether GDB takes commands from a person, not from its command line alone."""
-    return os.isatty(0) and not _IS_BATCH
+    """Whether GDB takes commands from a person, line by line: not from its command line alone, nor with windows."""
+    return os.isatty(0) and not _IS_BATCH and not _has_windows()
 
 
 def is_styled() -> bool:
@@ -38,6 +38,13 @@ def width() -> int | None:
     """How many columns a line may take; None for any number."""
     columns = gdb.parameter("width")
     return int(columns) if columns and is_watched() else None
+
+
+def _has_windows() -> bool:
+    try:
+        return "not active" not in str(gdb.execute("info win", to_string=True))
+    except gdb.error:  # this GDB has no TUI
+        return False
 
 
 def _has_caller_in_python() -> bool:
