@@ -277,6 +277,22 @@ threading.Timer(1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
         self.assertRefused(results[-2], "Quit")
         self.assertIsNone(results[-1].error)
 
+    def test_interrupt_where_python_cannot_raise(self) -> None:
+        results = gdb([*preload(), *at_checkpoint(), python("""
+import tm.reader
+class Dying:
+    def __del__(self):
+        raise KeyboardInterrupt
+survey = tm.reader.Reader.survey
+def dying(self, with_addresses=False):
+    Dying()
+    return survey(self, with_addresses)
+tm.reader.Reader.survey = dying
+"""), "tm-stats", "tm-info"], program("known"))
+        self.assertRefused(results[-2], "Quit")
+        self.assertNotIn("Traceback", results[-2].output + results[-1].output)
+        self.assertIsNone(results[-1].error)
+
     def test_another_abi_is_refused(self) -> None:
         results = gdb([*preload(), *at_checkpoint(), "set language c", "set var ((short *) &tm_layout)[10] = 9",
                        "set var ((short *) &tm_layout)[11] = 4", "tm-stats"], program("known"))

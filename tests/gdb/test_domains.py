@@ -129,7 +129,8 @@ class TracesTest(GdbTest):
     def test_words_that_make_no_sense(self) -> None:
         cases = {"tm-traces -domain nowhere": "nowhere", "tm-traces -site 12345": "12345", "tm-traces -site x": "x",
                  "tm-traces -sort colour": "size, address, site or domain", "tm-traces lineno": "lineno",
-                 "tm-traces -limit x": '"x" is no number of rows: write -limit', "tm-traces -sort": "-sort KEY", "tm-traces -s": "-site N"}
+                 "tm-traces -limit x": '"x" is no number of rows: write -limit',
+                 "tm-traces -sort": "-sort KEY", "tm-traces -s": "-site N"}
         for result, word in zip(domains(*cases), cases.values()):
             self.assertRefused(result, word)
 

@@ -152,7 +152,7 @@ class CommandTest(GdbTest):
 
     def test_what_it_refuses(self) -> None:
         cases = {"tm-export": "folded, pprof or json", "tm-export svg a.svg": '"svg" is no format: use folded,',
-                 "tm-export json": "tm-export json needs one file name, but 0 are given",
+                 "tm-export json": "tm-export json needs one file name, but none is given",
                  "tm-export json a b": "2 are given",
                  "tm-export -fast json a": "-fast", "tm-export json nowhere/a.json": "nowhere/a.json: No such file",
                  "tm-export json /dev/null": "not a regular file", "tm-export json .": "not a regular file"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 from typing import Iterable, Mapping, Sequence
 
 import gdb
@@ -120,6 +121,14 @@ def refuse_more(words: Sequence[str], usage: str) -> None:
     """GdbError if there are words that nothing is to be done with."""
     if words:
         raise gdb.GdbError(f'"{words[0]}" is one word too many: the usage is {usage}')
+
+
+def one_file(words: Sequence[str], command: str, usage: str) -> str:
+    """The file name that is the one word; GdbError if there are none or more."""
+    if len(words) != 1:
+        given = f"{len(words)} are" if words else "none is"
+        raise gdb.GdbError(f"{command} needs one file name, but {given} given: {usage}")
+    return os.path.expanduser(words[0])
 
 
 def refuse_any(command: str, text: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Iterable, Iterator, Sequence
+import sys
+from contextlib import contextmanager
+from typing import Any, Iterable, Iterator, Sequence
 
 import gdb
 
@@ -47,7 +49,7 @@ class Command(gdb.Command):
     def invoke(self, argument: str, from_tty: bool) -> None:
         if not self.repeats:
             self.dont_repeat()
-        with in_one_line(self.name), progress.shown(self.name):
+        with in_one_line(self.name), progress.shown(self.name), _no_interrupt_lost():
             self.run(argument)
 
     def complete(self, text: str, word: str | None) -> list[str]:
@@ -92,6 +94,27 @@ class Command(gdb.Command):
         except gdb.GdbError:
             return ""
         return option if option in VALUES else ""
+
+
+@contextmanager
+def _no_interrupt_lost() -> Iterator[None]:
+    """Ctrl-C in a destructor or a weak reference's callback: Python would print its traceback and go on."""
+    lost: list[object] = []
+    before = sys.unraisablehook
+
+    def keep(unraisable: Any) -> None:
+        if unraisable.exc_type is KeyboardInterrupt:
+            lost.append(unraisable.object)
+        else:
+            before(unraisable)
+
+    sys.unraisablehook = keep
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+    if lost:
+        raise KeyboardInterrupt
 
 
 def domain_names() -> Iterator[str]:

@@ -177,8 +177,8 @@ def _named_otherwise(old: _Side, new: _Side, views: Sequence[View]) -> Iterator[
     for knowing, other, modules in ((old, new, old_lined & new_bare), (new, old, new_lined & old_bare)):
         if modules:
             yield (f"{knowing.name} has lines in {', '.join(sorted(modules))}, {other.name} does not: one place "
-                   "has two names, and seems to be gone under one and new under the other; look at it with the "
-                   "program's files, or compare by module")
+                   "has two names, and seems to be gone under one and new under the other; give GDB the "
+                   "program's file (`file PROGRAM`), or compare by module")
 
 
 def _modules(snapshot: Snapshot) -> tuple[set[str], set[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os.path
 import sys
 from typing import Sequence
 
@@ -10,7 +9,7 @@ import gdb
 
 from .. import export
 from ..model import format_size
-from .arguments import alternatives, one_of, parse
+from .arguments import alternatives, one_file, one_of, parse
 from .command import Command, filenames, tracing_reader
 from .rows import count, notes, sizes
 from .view import look, remarks
@@ -73,11 +72,10 @@ def _names(words: list[str]) -> tuple[str, str]:
     if not words:
         raise gdb.GdbError(f"a format is missing, {_FORMATS}: {_USAGE}")
     format_name = one_of(words[0], export.FORMATS, "format")
-    if len(words) != 2:
-        raise gdb.GdbError(f"tm-export {format_name} needs one file name, but {len(words) - 1} are given: {_USAGE}")
-    if words[1] == _OUTPUT and not export.FORMATS[format_name].is_text:
+    filename = one_file(words[1:], f"tm-export {format_name}", _USAGE)
+    if filename == _OUTPUT and not export.FORMATS[format_name].is_text:
         raise gdb.GdbError(f"{format_name} is no text for GDB's output: give a file name, ./- for one that is called -")
-    return format_name, os.path.expanduser(words[1])
+    return format_name, filename
 
 
 def register() -> None:

@@ -138,7 +138,8 @@ def _add(action: str, argument: str) -> None:
 def _entry(is_inclusive: bool, words: Sequence[str], arguments: Arguments) -> Entry:
     domain = arguments.text("-domain")
     if not words and domain is None:
-        raise gdb.GdbError(f"a pattern of file names is missing: {_USAGE}")
+        action = "include" if is_inclusive else "exclude"
+        raise gdb.GdbError(f"tm-filter {action} needs a pattern of file names, as in tm-filter {action} server.c")
     refuse_more(words[1:], _USAGE)
     pattern, lineno = (words[0] if words else None), arguments.number("-lineno")
     place = re.fullmatch(r"(.*):(\d+)", pattern or "")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os.path
 from typing import Sequence
 
 import gdb
 
 from .. import snapfile
 from ..model import format_size
-from .arguments import parse
+from .arguments import one_file, parse
 from .command import Command, filenames, tracing_reader
 from .rows import count, notes, sizes
 
@@ -43,11 +42,9 @@ Example:
             raise gdb.GdbError(f"what to do is missing: {_USAGE}")
         if not words[0] or not _ACTION.startswith(words[0]):
             raise gdb.GdbError(f'"{words[0]}" is nothing that tm-snapshot does: {_USAGE}')
-        if len(words) != 2:
-            raise gdb.GdbError(f"tm-snapshot save needs one file name, but {len(words) - 1} are given: {_USAGE}")
-        if words[1] == "-":
+        filename = one_file(words[1:], "tm-snapshot save", _USAGE)
+        if filename == "-":
             raise gdb.GdbError("a snapshot is no text for GDB's output: give a file name, ./- for one that is called -")
-        filename = os.path.expanduser(words[1])
         snapshot = tracing_reader().take_snapshot(with_addresses=False)
         file_size = snapfile.save(snapshot, filename)
         size, blocks = sizes(snapshot)
