@@ -4,7 +4,8 @@
      - requests that name no known user leak the reply that was begun for them (find it in reply_to);
      - the page cache is never trimmed (cache_page), which is no leak but grows all the same.
    Where memory runs out it simply crashes: a demo needs no more.
-   `requests_served` is called after every 20,000 requests, so that a debugger has a place to stop at. */
+   `requests_served` is called after every 20,000 requests, once all of them are done with, so that a debugger has a
+   place to stop at where each run finds the same. */
 
 #include <pthread.h>
 #include <stdio.h>
@@ -134,11 +135,20 @@ static void *work(void *unused)
     while ((request = take_request())) {
         reply_to(request);
         free(request);
-        unsigned count = __atomic_add_fetch(&served, 1, __ATOMIC_RELAXED);
-        if (count % ROUND == 0)
-            requests_served(count);
+        pthread_mutex_lock(&queue_lock);
+        served++;
+        pthread_cond_broadcast(&queue_changed);
+        pthread_mutex_unlock(&queue_lock);
     }
     return NULL;
+}
+
+static void wait_until_served(unsigned count)
+{
+    pthread_mutex_lock(&queue_lock);
+    while (served < count)
+        pthread_cond_wait(&queue_changed, &queue_lock);
+    pthread_mutex_unlock(&queue_lock);
 }
 
 static struct request *read_request(unsigned number)
@@ -154,8 +164,13 @@ int main(void)
     pthread_t workers[WORKERS];
     for (int i = 0; i < WORKERS; i++)
         pthread_create(&workers[i], NULL, work, NULL);
-    for (unsigned number = 1; number <= ROUND * ROUNDS; number++)
+    for (unsigned number = 1; number <= ROUND * ROUNDS; number++) {
         put_request(read_request(number));
+        if (number % ROUND == 0) {
+            wait_until_served(number);
+            requests_served(number);
+        }
+    }
     pthread_mutex_lock(&queue_lock);
     closed = 1;
     pthread_cond_broadcast(&queue_changed);
