@@ -103,7 +103,8 @@ def _directives(lines: list[str], fence: int, name: str) -> dict[str, str]:
 def patched(text: str, diff: list[str]) -> str:
     """TEXT with one hunk applied; ValueError if its old lines are not there, or more than once."""
     hunk = [line for line in diff if not line.startswith(("---", "+++", "@@"))]
-    old, new = ("".join(f"{line[1:]}\n" for line in hunk if line[:1] in side) for side in ((" ", "-", ""), (" ", "+", "")))
+    old = "".join(f"{line[1:]}\n" for line in hunk if not line.startswith("+"))
+    new = "".join(f"{line[1:]}\n" for line in hunk if not line.startswith("-"))
     if text.count(old) != 1:
         raise ValueError(f"the lines that the diff changes are there {text.count(old)} times")
     return text.replace(old, new)
@@ -121,8 +122,9 @@ def is_excerpt(lines: list[str], text: str) -> bool:
         else:
             pieces[-1].append(line)
     for piece in pieces:
-        found = next((at for at in range(position, len(there) - len(piece) + 1) if there[at:at + len(piece)] == piece), -1)
-        if found < 0:
-            return False
-        position = found + len(piece)
+        while there[position:position + len(piece)] != piece:
+            position += 1
+            if position > len(there):
+                return False
+        position += len(piece)
     return True

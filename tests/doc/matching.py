@@ -22,9 +22,8 @@ RUNS = [(re.compile(pattern), replacement) for pattern, replacement in [
 ]]
 
 # GDB's talk of the machine and of threads as they come: no part of an example.
-NOISE = re.compile(r"""\s*$
-    |\[Thread\ debugging\ using\ |Using\ host\ libthread_db\ library
-    |\[New\ (Thread|LWP)\ |\[Thread\ 0x[0-9a-f]+\ .*exited\]|\[Switching\ to\ |\[Current\ thread\ is\ 
+NOISE = re.compile(r"""\[Thread\ debugging\ using\ |Using\ host\ libthread_db\ library
+    |\[New\ (Thread|LWP)\ |\[Thread\ 0x[0-9a-f]+\ .*exited\]|\[Switching\ to\ |\[Current\ thread\ is\ [0-9]
     |warning:\ (Error\ disabling\ address\ space\ randomization|.*debuginfo|.*separate\ debug)
     |Download(ing|\ failed)|Reading\ symbols\ from\ |\(No\ debugging\ symbols\ found
     |__[a-z_]+\ \(.*\)\ at\ \.\./sysdeps/|\d+\t\.\./sysdeps/|\d+\tin\ \.\./sysdeps/
@@ -35,8 +34,8 @@ _NUMBER = re.compile(r"(?<![\w.:#/-])[+-]?\d[\d,]*(\.\d+)?( (B|KiB|MiB|GiB)\b)?(
 
 
 def useful(lines: Sequence[str]) -> list[str]:
-    """The lines that belong to an example."""
-    return [line.rstrip() for line in lines if not NOISE.match(line)]
+    """The lines that belong to an example; blank ones do not count."""
+    return [line.rstrip() for line in lines if line.strip() and not NOISE.match(line)]
 
 
 def _plain(line: str, varies: bool) -> str:
@@ -70,7 +69,8 @@ def refreshed(shown: Sequence[str], printed: Sequence[str]) -> list[str]:
     there = useful(printed)
     marks = [at for at, line in enumerate(useful(shown)) if line.strip() == "…"]
     if not marks:
-        return there
+        text = "\n".join(line.rstrip() for line in printed if not NOISE.match(line)).strip("\n")
+        return text.split("\n") if text else []
     before, after = marks[0], len(useful(shown)) - marks[-1] - 1
     if len(there) <= before + after:
         return there

@@ -67,7 +67,7 @@ class Place:
     def make(self) -> None:
         """CalledProcessError says what did not install."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-        subprocess.run(["make", "-s", "-C", str(BUILD), "install", f"DESTDIR={self.root}", f"prefix={SHOWN_PREFIX}"],
+        subprocess.run(["make", "-s", "-C", str(BUILD), "install-am", f"DESTDIR={self.root}", f"prefix={SHOWN_PREFIX}"],
                        env=environment, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                        stderr=subprocess.STDOUT)
         for description in self.prefix.rglob("tracemalloc.pc"):

@@ -1,0 +1,208 @@
+"""test_pages.py: the manual pages against what they describe: GDB's commands, the header, the launcher's help."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "gdb"))
+
+from support import BUILD, SOURCE, GdbTest, gdb, python  # noqa: E402
+
+DOC = SOURCE / "doc"
+COMMANDS, LIBRARY, LAUNCHER = DOC / "tracemalloc-gdb.7", DOC / "libtracemalloc.3", DOC / "tracemalloc.1"
+PAGES = [page for page in (COMMANDS, LIBRARY, LAUNCHER) if page.exists()]
+HEADER = SOURCE / "runtime" / "tracemalloc.h"
+
+
+# What GDB says of itself.
+_ANSWERS = """
+answer = {command: gdb.execute(command, to_string=True) for command in ("complete tm-", "help set tm", "help function")}
+for name in answer["complete tm-"].split():
+    answer["help " + name] = gdb.execute("help " + name, to_string=True)
+"""
+
+
+def requests(page: Path) -> list[str]:
+    """The lines of a page that are not comments."""
+    return [line for line in page.read_text().splitlines() if not line.startswith('.\\"')]
+
+
+def awaited(page: Path) -> set[str]:
+    """Names that the page has for what is not there yet: the comment `awaits:` lists them."""
+    return {name for line in page.read_text().splitlines() if line.startswith('.\\" awaits:')
+            for name in line.split()[2:]}
+
+
+def plain(text: str) -> str:
+    """mdoc without its escapes."""
+    return text.replace("\\-", "-").replace("\\&", "")
+
+
+class Form(unittest.TestCase):
+    def assertSilent(self, *command: str) -> None:
+        if shutil.which(command[0]) is None:
+            self.skipTest(f"there is no {command[0]} here")
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        # Which other pages there are is the machine's.
+        self.assertEqual([line for line in done.stdout.splitlines()
+                          if "referenced manual not found" not in line and "outdated mandoc.db" not in line], [])
+
+    def test_mandoc(self) -> None:
+        for page in PAGES:
+            self.assertSilent("mandoc", "-T", "lint", str(page))
+
+    def test_groff(self) -> None:
+        for page in PAGES:
+            self.assertSilent("groff", "-ww", "-z", "-mandoc", "-T", "utf8", str(page))
+
+
+class Markdown(unittest.TestCase):
+    """The README and the documents below doc/."""
+
+    documents = [SOURCE / "README.md", *DOC.rglob("*.md")]
+
+    def test_links(self) -> None:
+        for document in self.documents:
+            text = re.sub(r"(?ms)^```.*?^```", "", document.read_text())
+            for link in re.findall(r"\]\(([^)#\s]+)", text):
+                with self.subTest(document=document.name, link=link):
+                    self.assertTrue("://" in link or (document.parent / link).exists())
+
+    def test_the_index_and_the_build_have_every_chapter(self) -> None:
+        chapters = {path.name for path in (DOC / "manual").glob("*.md")}
+        index = (DOC / "manual" / "index.md").read_text()
+        self.assertEqual(set(re.findall(r"\]\(([\w-]+\.md)\)", index)), chapters - {"index.md"})
+        listed = re.findall(r"doc/manual/([\w-]+\.md)", (DOC / "files.am").read_text())
+        self.assertEqual(sorted(listed), sorted(chapters))
+
+
+class Commands(GdbTest):
+    """tracemalloc-gdb(7): each name that GDB knows is in the page, and the other way round."""
+
+    answers: dict[str, str]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.answers = gdb([python(_ANSWERS)])[0].answer
+
+    def words(self, command: str, pattern: str) -> set[str]:
+        return set(re.findall(pattern, self.answers[command], re.MULTILINE))
+
+    def assertNamed(self, named: set[str], known: set[str]) -> None:
+        self.assertTrue(known)
+        left_out = awaited(COMMANDS)
+        self.assertEqual(named - left_out, known - left_out)
+
+    def entries(self) -> dict[str, list[str]]:
+        """The lines on each command, by its name."""
+        entries: dict[str, list[str]] = {}
+        name = ""
+        for line in requests(COMMANDS):
+            match = re.match(r"\.It Ic (tm-[\w-]+)", line)
+            name = match[1] if match else "" if re.match(r"\.Sh ", line) else name
+            if name:
+                entries.setdefault(name, []).append(line)
+        return entries
+
+    def test_commands(self) -> None:
+        self.assertNamed(set(self.entries()), self.words("complete tm-", r"^tm-[\w-]+"))
+
+    def test_names_elsewhere(self) -> None:
+        named = set(re.findall(r"(?<![\w-])tm-[a-z-]*[a-z]", plain("\n".join(requests(COMMANDS)))))
+        self.assertEqual(named - self.words("complete tm-", r"^tm-[\w-]+"), set())
+
+    def test_options(self) -> None:
+        entries = self.entries()
+        for name, lines in entries.items():
+            with self.subTest(name):
+                usage = self.answers[f"help {name}"]
+                known = set(re.findall(r"(?<=[\[ ])-[a-z][a-z-]+(?=[] ])", usage.partition("Example")[0]))
+                usages = {f"-{option}" for line in lines if line.startswith(f".It Ic {name}")
+                          for option in re.findall(r"Fl ([\w-]+)", line)}
+                explained = {f"-{option}" for line in lines for option in re.findall(r"^\.It Fl ([\w-]+)", line)}
+                self.assertEqual(usages, known)
+                self.assertEqual(explained, known)
+
+    def test_settings(self) -> None:
+        named = set(re.findall(r"^\.It Ic set (tm [\w-]+)", "\n".join(requests(COMMANDS)), re.MULTILINE))
+        named = {setting.partition(" ")[2] for setting in named}
+        self.assertNamed(named, self.words("help set tm", r"(?<=^set tm )[\w-]+"))
+
+    def test_functions(self) -> None:
+        named = {f"${name}" for name in re.findall(r"^\.It Fn \$(tm_\w+)", "\n".join(requests(COMMANDS)), re.MULTILINE)}
+        known = {f"${name}" for name in self.words("help function", r"^function (tm_\w+)")}
+        left_out = awaited(COMMANDS)
+        self.assertEqual(named - left_out, known - left_out)
+
+    def test_machine_interface(self) -> None:
+        """By the package's source: this GDB may be too old for them."""
+        named = set(re.findall(r"(?<!\w)-tm-[\w-]*\w", plain("\n".join(requests(COMMANDS)))))
+        known = {name for path in (SOURCE / "gdb" / "tm").rglob("*.py")
+                 for name in re.findall(r'"(-tm-[\w-]+)"', path.read_text())}
+        left_out = awaited(COMMANDS)
+        self.assertEqual(named - left_out, known - left_out)
+
+
+class Library(unittest.TestCase):
+    """libtracemalloc(3) against the header and the library's sources."""
+
+    def test_prototypes(self) -> None:
+        header = re.sub(r"/\*.*?\*/", "", HEADER.read_text(), flags=re.DOTALL)
+        known = {" ".join(prototype.split()) for prototype in re.findall(r"^TM_API ([^;{]+);", header, re.MULTILINE)}
+        lines = requests(LIBRARY)
+        synopsis = lines[lines.index(".Sh SYNOPSIS"):lines.index(".Sh DESCRIPTION")]
+        named = set()
+        for kind, function in zip(synopsis, synopsis[1:]):
+            if kind.startswith(".Ft ") and function.startswith(".Fn "):
+                name, *parameters = re.findall(r'"[^"]*"|\S+', function[len(".Fn "):])
+                named.add(f"{kind[len('.Ft '):]} {name}({', '.join(word.strip(chr(34)) for word in parameters)})")
+        self.assertTrue(known)
+        self.assertEqual(named, known)
+
+    def test_names_and_links(self) -> None:
+        functions = set(re.findall(r"\b(tm_\w+)\(", re.sub(r"/\*.*?\*/", "", HEADER.read_text(), flags=re.DOTALL)))
+        lines = requests(LIBRARY)
+        self.assertEqual({line.split()[1] for line in lines if line.startswith(".Nm tm_")}, functions)
+        described = "\n".join(lines[lines.index(".Sh DESCRIPTION"):lines.index(".Sh ENVIRONMENT")])
+        self.assertEqual(set(re.findall(r"Fn (tm_\w+)", described)), functions)
+        links = re.search(r"(?m)^man_links = ((?:.*\\\n)*.*)", (SOURCE / "doc" / "files.am").read_text())
+        assert links
+        self.assertEqual(set(re.findall(r"doc/(tm_\w+)\.3", links[1])), functions)
+
+    def test_environment(self) -> None:
+        known = {name for path in (SOURCE / "runtime").glob("*.c")
+                 for name in re.findall(r'"(TRACEMALLOC(?:_[A-Z]+)?)"', path.read_text())}
+        named = set(re.findall(r"^\.It Ev (TRACEMALLOC\w*)", "\n".join(requests(LIBRARY)), re.MULTILINE))
+        left_out = awaited(LIBRARY)
+        self.assertTrue(known)
+        self.assertEqual(named - left_out, known - left_out)
+
+
+class Launcher(unittest.TestCase):
+    """tracemalloc(1) against the command's own help."""
+
+    program = next((str(path) for path in (BUILD / "tracemalloc", BUILD / "bin" / "tracemalloc") if path.exists()), "")
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        if not cls.program:
+            raise unittest.SkipTest("the command tracemalloc is not built")
+
+    def help(self, *words: str) -> str:
+        return subprocess.run([self.program, *words, "--help"], check=True, stdout=subprocess.PIPE, text=True,
+                              env={**os.environ, "COLUMNS": "200"}).stdout
+
+    def test_commands(self) -> None:
+        named = set(re.findall(r"^\.It Cm ([a-z]+)", "\n".join(requests(LAUNCHER)), re.MULTILINE))
+        self.assertEqual(named, set(re.findall(r"^ +tracemalloc ([a-z]+)", self.help(), re.MULTILINE)))
+
+
+if __name__ == "__main__":
+    unittest.main()
