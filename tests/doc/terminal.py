@@ -22,9 +22,12 @@ _SHELL_IS_READY = "<shell is ready>"
 GDB_IS_READY = "<gdb is ready>"
 _COLUMNS, _LINES = 120, 1000
 _LOOP = f"""
+status=0
 eval "exec 9<&$1 $1<&-"
 while IFS= read -r -d '' -u 9 command; do
-    eval "$command" 9<&-
+    eval "(exit $status)
+$command" 9<&-
+    status=$?
     printf '%s' '{_SHELL_IS_READY}'
 done
 """

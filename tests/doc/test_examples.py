@@ -82,17 +82,13 @@ class Place:
         """An empty one. The README's reader sits in the built tree."""
         shutil.rmtree(self.home, ignore_errors=True)
         self.home.mkdir()
-        door = self.prefix / "share/tracemalloc/gdb/libtracemalloc-gdb.py"
-        (self.home / ".gdbinit").write_text(f"source {door}\n")
         if document == "README.md":
-            (self.home / ".gdbinit").unlink()
-            for directory in ("gdb", "runtime", "examples", "bin"):
-                for top in (SOURCE, BUILD):
-                    for entry in (top / directory).glob("*"):
-                        link = self.home / directory / entry.name
-                        link.parent.mkdir(exist_ok=True)
-                        if not link.exists():
-                            link.symlink_to(entry)
+            for name in ("tracemalloc", "examples/server"):
+                (self.home / name).parent.mkdir(exist_ok=True)
+                (self.home / name).symlink_to(BUILD / name)
+        else:
+            door = self.prefix / "share/tracemalloc/gdb/libtracemalloc-gdb.py"
+            (self.home / ".gdbinit").write_text(f"source {door}\n")
 
     def environment(self) -> dict[str, str]:
         libraries = next(self.prefix.rglob("libtracemalloc.so")).parent

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import functools
 import re
 import shutil
 import subprocess
@@ -188,20 +188,44 @@ class Library(unittest.TestCase):
 class Launcher(unittest.TestCase):
     """tracemalloc(1) against the command's own help."""
 
-    program = next((str(path) for path in (BUILD / "tracemalloc", BUILD / "bin" / "tracemalloc") if path.exists()), "")
+    program = BUILD / "tracemalloc"
 
     @classmethod
     def setUpClass(cls) -> None:
-        if not cls.program:
+        if not cls.program.exists():
             raise unittest.SkipTest("the command tracemalloc is not built")
 
-    def help(self, *words: str) -> str:
-        return subprocess.run([self.program, *words, "--help"], check=True, stdout=subprocess.PIPE, text=True,
-                              env={**os.environ, "COLUMNS": "200"}).stdout
+    @classmethod
+    @functools.lru_cache(maxsize=None)
+    def help(cls, *words: str) -> str:
+        return subprocess.run([cls.program, *words, "--help"], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    def commands(self) -> set[str]:
+        listed = self.help().partition("commands:\n")[2].partition("\n\n")[0]
+        return set(re.findall(r"^  ([a-z]+) ", listed, re.MULTILINE))
 
     def test_commands(self) -> None:
-        named = set(re.findall(r"^\.It Cm ([a-z]+)", "\n".join(requests(LAUNCHER)), re.MULTILINE))
-        self.assertEqual(named, set(re.findall(r"^ +tracemalloc ([a-z]+)", self.help(), re.MULTILINE)))
+        lines = requests(LAUNCHER)
+        described = lines[lines.index(".Sh DESCRIPTION"):lines.index(".Sh OPTIONS")]
+        synopsis = lines[lines.index(".Sh SYNOPSIS"):lines.index(".Sh DESCRIPTION")]
+        self.assertEqual({line.split()[2] for line in described if line.startswith(".It Cm ")}, self.commands())
+        self.assertEqual({line.split()[1] for line in synopsis if line.startswith(".Cm ")}, self.commands())
+
+    def test_options(self) -> None:
+        known = {option for command in self.commands()
+                 for option in re.findall(r"^ +(?:-\w[^,\n]*, )?(--[\w-]+)", self.help(command), re.MULTILINE)}
+        short = {option for command in self.commands()
+                 for option in re.findall(r"^ +(-\w)[ ,]", self.help(command), re.MULTILINE)}
+        named = {f"-{option}" for line in requests(LAUNCHER) if line.startswith(".It Fl ")
+                 for option in re.findall(r"Fl (-?[\w-]+)", line)}
+        self.assertEqual(named, known - {"--help"} | short - {"-h"})
+
+    def test_exit_statuses(self) -> None:
+        listed = self.help().partition("exit status:\n")[2]
+        lines = requests(LAUNCHER)
+        statuses = lines[lines.index(".Sh EXIT STATUS"):lines.index(".Sh EXAMPLES")]
+        self.assertEqual([line.split()[1] for line in statuses if line.startswith(".It ")],
+                         re.findall(r"^  (\d+)", listed, re.MULTILINE))
 
 
 if __name__ == "__main__":
