@@ -102,7 +102,9 @@ class Place:
         return text.replace(SHOWN_HOME, str(self.home)).replace(SHOWN_PREFIX, str(self.prefix))
 
     def shown(self, text: str) -> str:
-        return text.replace(str(self.home), SHOWN_HOME).replace(str(self.prefix), SHOWN_PREFIX)
+        for path, name in ((self.home, SHOWN_HOME), (self.prefix, SHOWN_PREFIX), (BUILD, SHOWN_HOME)):
+            text = text.replace(str(path), name)
+        return text
 
 
 @functools.lru_cache(maxsize=None)
@@ -133,7 +135,8 @@ def why_not_run(block: Block, where: Place) -> str:
     if "not run" in block.directives:
         return block.directives["not run"]
     path = where.environment()["PATH"]
-    missing = [name for name in block.directives.get("needs", "").split() if not shutil.which(name, path=path)]
+    needed = [] if "from" in block.directives else block.directives.get("needs", "").split()
+    missing = [name for name in needed if not shutil.which(name, path=path)]
     return f"there is no {missing[0]} here" if missing else ""
 
 
