@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any, Iterator, NamedTuple
+from typing import Any, Iterable, Iterator, NamedTuple
 
 from .layout import (INDEX, LEVELS, NODE, NODE_CHUNKS, NODE_INLINE, NODE_SLOTS, OFFSET_SHIFT, PAGE_SHIFT, PHASE_MASK,
                      SIZE_BITS, SIZE_MASK, SLAB_HEADER, SLAB_NODE, Site)
@@ -30,6 +30,12 @@ class Block(NamedTuple):
 
 def _reaches(block: Block, address: int) -> bool:
     return address < block.address + max(block.size, 1)
+
+
+def _smallest(blocks: Iterable[Block]) -> Block | None:
+    """Of blocks of several domains; of those of one size, that of the lowest domain."""
+    ordered = sorted(blocks, key=lambda block: (block.size, block.domain))
+    return ordered[0] if ordered else None
 
 
 class _TooFar(Exception):
@@ -75,44 +81,51 @@ class Skiplist:
                     yield self._node(address)
 
     def holding(self, address: int) -> Block | None:
-        """The block that starts at `address`, or else the nearest one below it that reaches over it, in the lowest
-        domain that has one; None if there is none."""
+        """The block that starts at `address`, or else the nearest one below it that reaches over it; where several
+        domains have one, as a pool's cell within its chunk, the smallest. None if there is none."""
         if not self._tables.head:
             return self._scan_for(address)
+        found: list[Block] = []
         domain: int | None = 0
         try:
             for _ in range(_DOMAINS_MAX):
+                smallest = _smallest(found)
                 if domain is None:
-                    return None
-                block = self._holding_in(domain, address)
-                if block is not None:
-                    return block
+                    return smallest
+                # What begins before this and reaches over the address is no smaller.
+                lowest = address - smallest.size + 1 if smallest else 0
+                found += self._holding_in(domain, address, lowest)
                 domain = self._next_domain(domain)
         except _TooFar:
             pass
         return self._scan_for(address)
 
-    def _holding_in(self, domain: int, address: int) -> Block | None:
+    def _holding_in(self, domain: int, address: int, lowest: int) -> list[Block]:
+        """The block of a domain that holds the address, if there is one; those that begin before `lowest` need not be
+        looked at."""
         key = address & _PAGE_MASK | PHASE_MASK
         for _ in range(_PAGES_BEFORE):
             page = self._page(domain, key)
             below = sorted((block for block in page if block.address <= address), key=lambda block: block.address)
             for block in reversed(below):
                 if _reaches(block, address):
-                    return block
+                    return [block]
             # The program's own blocks do not overlap; tracked ones may hold each other.
             if not page or (below and domain == 0):
-                return None
+                return []
             key = (page[0].address & _PAGE_MASK) - 1
-            if key < 0:
-                return None
+            if key < max(lowest, 0):
+                return []
         raise _TooFar
 
     def _scan_for(self, address: int) -> Block | None:
         """As `holding`, by looking at every block."""
-        holding = [block for block in self.blocks() if block.address <= address and _reaches(block, address)]
-        holding.sort(key=lambda block: (-block.domain, block.address))
-        return holding[-1] if holding else None
+        nearest: dict[int, Block] = {}
+        for block in self.blocks():
+            if block.address <= address and _reaches(block, address):
+                known = nearest.setdefault(block.domain, block)
+                nearest[block.domain] = max(known, block, key=lambda one: one.address)
+        return _smallest(nearest.values())
 
     def _page(self, domain: int, key: int) -> list[Block]:
         """The blocks of the last page that has any among the nodes up to (domain, key)."""

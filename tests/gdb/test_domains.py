@@ -46,11 +46,24 @@ class DomainsTest(GdbTest):
         self.assertEqual([row.partition(": ")[0] for row in rows(domains("tm-stats domain")[0].output)],
                          [DEVICE, "heap (domain 0)", TEXTURES, "domain 4"])
 
-    def test_traceback_names_the_domain(self) -> None:
+    def test_traceback_tells_of_the_smallest_block_and_its_domain(self) -> None:
         output = domains("tm-traceback (char *) pool + 1500")[0].output
-        self.assertIn("bytes into the 20001-byte block at", output)
+        self.assertIn(f"is 499 bytes into the 1000-byte block of {TEXTURES} at", output)
+        self.assertIn("is the start of a 5-byte block of domain 4", domains("tm-traceback pool")[0].output)
+        self.assertIn("is 7 bytes into the 20001-byte block at", domains("tm-traceback pool + 7")[0].output)
         self.assertIn(f"is 3 bytes into the {5 << 40}-byte block of {DEVICE} at",
                       domains("tm-traceback 0xfedc00000003")[0].output)
+
+    def test_a_search_finds_what_a_look_at_every_block_finds(self) -> None:
+        search = python("""
+from tm.reader import Reader
+from tm.skiplist import Skiplist
+blocks = Skiplist(Reader().tables)
+pool = int(gdb.parse_and_eval("pool"))
+places = [*range(pool - 40, pool + 20100, 97), pool, pool + 1, pool + 1001, 0xfedc00000000, 1]
+answer = [hex(place) for place in places if blocks.holding(place) != blocks._scan_for(place)]
+""")
+        self.assertEqual(domains(search)[0].answer, [])
 
     def test_names_survive_in_a_file(self) -> None:
         directory = new_directory()
