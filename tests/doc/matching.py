@@ -18,7 +18,7 @@ RUNS = [(re.compile(pattern), replacement) for pattern, replacement in [
     (r"\b\d+ (s|min|h|d)( \d+ (s|min|h))? (later|earlier|ago)\b", r"A WHILE \4"),
     (r"the file has [\d.]+ (B|KiB|MiB)", "the file has SIZE"),
     (r"^(Peak|Tracer's memory|Nodes): .*\d.*", r"\1: FIGURES"),
-    (r"(\w+\.(?:%?p\.)?)\d{3,}(\.snap|\.core|\b)", r"\1PID\2"),
+    (r"\.core\.\d+", ".core.PID"),
 ]]
 
 # GDB's talk of the machine and of threads as they come: no part of an example.
@@ -65,13 +65,15 @@ def matches(shown: Sequence[str], printed: Sequence[str], varies: bool) -> bool:
 
 
 def refreshed(shown: Sequence[str], printed: Sequence[str]) -> list[str]:
-    """What a document is to show of what was printed: as many lines before and after a `…` as it did."""
+    """What a document is to show of what was printed: as many lines before and after a `…` as it did, and what it left
+    out within a line."""
     there = useful(printed)
     marks = [at for at, line in enumerate(useful(shown)) if line.strip() == "…"]
     if not marks:
         text = "\n".join(line.rstrip() for line in printed if not NOISE.match(line)).strip("\n")
-        return text.split("\n") if text else []
-    before, after = marks[0], len(useful(shown)) - marks[-1] - 1
-    if len(there) <= before + after:
-        return there
-    return [*there[:before], "…", *there[len(there) - after:]]
+        lines = text.split("\n") if text else []
+    else:
+        before, after = marks[0], len(useful(shown)) - marks[-1] - 1
+        lines = there if len(there) <= before + after else [*there[:before], "…", *there[len(there) - after:]]
+    partial = [line for line in shown if "…" in line and line.strip() != "…"]
+    return [next((line for line in partial if is_line(line, new, varies=False)), new) for new in lines]

@@ -2,6 +2,7 @@
 
     make check TESTS=tests/doc/test_examples.py     tests
     make examples-refresh                           writes what is printed now where a document shows something else
+    test_examples.py --anew DOCUMENT...             writes it everywhere in these: all times and addresses of one run
 
 document.py says how a block is marked that is not to be run, matching.py what may differ. An example sees what a user
 would: the installed files, a terminal, an empty home. A document's examples run one after the other in one shell.
@@ -187,29 +188,28 @@ def _indented(lines: list[str]) -> str:
     return "\n".join(f"    {line}" for line in lines)
 
 
-def refresh(path: Path) -> list[str]:
-    """Writes what is printed now into the document where it shows something else. Returns what it could not mend."""
+def refresh(path: Path, everywhere: bool) -> list[str]:
+    """Writes what is printed now into the document where it shows something else, or everywhere. Returns what it could
+    not mend."""
     lines = path.read_text().splitlines()
     left = []
     for outcome in reversed(list(outcomes(path))):
-        if not outcome.complaint:
-            continue
         block = outcome.block
-        if len(outcome.printed) < len(outcome.steps) or not outcome.steps:
+        if outcome.complaint and (len(outcome.printed) < len(outcome.steps) or not outcome.steps):
             left.append(f"{block.place}: {outcome.complaint}")
-            continue
-        print(f"{block.place}: refreshed")
-        lines[block.first:block.last] = _rewritten(outcome)
+        elif outcome.steps and (outcome.complaint or everywhere):
+            print(f"{block.place}: refreshed")
+            lines[block.first:block.last] = _rewritten(outcome, everywhere)
     path.write_text("\n".join(lines) + "\n")
     return left
 
 
-def _rewritten(outcome: Outcome) -> list[str]:
-    """The block's lines; a step whose output is as shown keeps it, with the blank lines that it has."""
+def _rewritten(outcome: Outcome, everywhere: bool) -> list[str]:
+    """The block's lines; a step whose output is as shown keeps it, unless all is to be new."""
     lines = []
     for step, printed in zip(outcome.steps, outcome.printed):
         lines += step.typed
-        if matches(step.printed, printed, "varies" in outcome.block.directives):
+        if not everywhere and matches(step.printed, printed, "varies" in outcome.block.directives):
             lines += step.printed
         else:
             lines += refreshed(step.printed, printed)
@@ -249,11 +249,12 @@ for _path in DOCUMENTS:
 
 
 def main(words: list[str]) -> int:
-    """`--refresh [DOCUMENT...]`"""
-    if words[:1] != ["--refresh"]:
+    """`--refresh [DOCUMENT...]`, `--anew [DOCUMENT...]`; the tests without either."""
+    if words[:1] not in (["--refresh"], ["--anew"]):
         unittest.main()
     named = {str(Path(word).resolve()) for word in words[1:]}
-    left = [complaint for path in DOCUMENTS if not named or str(path) in named for complaint in refresh(path)]
+    left = [complaint for path in DOCUMENTS if not named or str(path) in named
+            for complaint in refresh(path, words[0] == "--anew")]
     print("".join(f"not refreshed: {complaint}\n" for complaint in left), end="")
     unittest.doModuleCleanups()
     return 1 if left else 0

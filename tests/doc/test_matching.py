@@ -68,6 +68,7 @@ class Matching(unittest.TestCase):
         self.assertEqual(refreshed(["x", "…", "y"], ["a", "c"]), ["a", "c"])
         self.assertEqual(refreshed(["x"], ["", "a", "", "b", ""]), ["a", "", "b"])
         self.assertEqual(refreshed(["x"], [""]), [])
+        self.assertEqual(refreshed(["at … in", "x"], ["at 3 in", "b"]), ["at … in", "b"])
 
 
 class Documents(unittest.TestCase):
