@@ -169,7 +169,8 @@ def _without_session(block: Block, where: Place) -> str:
 
 
 def _session(block: Block, where: Place, terminal: Terminal) -> Outcome:
-    steps, printed = block.steps(), []
+    steps = block.steps()
+    printed: list[list[str]] = []
     for step in steps:
         type_it = terminal.shell if step.prompt == "$" else terminal.gdb
         try:

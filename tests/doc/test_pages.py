@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import functools
+import json
+import os
 import re
 import shutil
 import subprocess
-import sys
+import tempfile
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "gdb"))
-
-from support import BUILD, SOURCE, GdbTest, gdb, python  # noqa: E402
-
+SOURCE = Path(os.environ.get("TM_TOP_SRCDIR", Path(__file__).resolve().parents[2])).resolve()
+BUILD = Path(os.environ.get("TM_TOP_BUILDDIR", SOURCE)).resolve()
 DOC = SOURCE / "doc"
 COMMANDS, LIBRARY, LAUNCHER = DOC / "tracemalloc-gdb.7", DOC / "libtracemalloc.3", DOC / "tracemalloc.1"
 PAGES = [page for page in (COMMANDS, LIBRARY, LAUNCHER) if page.exists()]
 HEADER = SOURCE / "runtime" / "tracemalloc.h"
 
 
-# What GDB says of itself.
+# What GDB says of itself, for a file.
 _ANSWERS = """
+import json
 answer = {command: gdb.execute(command, to_string=True) for command in ("complete tm", "help set tm", "help function")}
 for name in answer["complete tm"].split():
     answer["help " + name] = gdb.execute("help " + name, to_string=True)
+with open("answers.json", "w") as file:
+    json.dump(answer, file)
 """
 
 
@@ -82,15 +85,22 @@ class Markdown(unittest.TestCase):
         self.assertEqual(sorted(listed), sorted(chapters))
 
 
-class Commands(GdbTest):
+class Commands(unittest.TestCase):
     """tracemalloc-gdb(7): each name that GDB knows is in the page, and the other way round."""
 
     answers: dict[str, str]
 
     @classmethod
     def setUpClass(cls) -> None:
-        super().setUpClass()
-        cls.answers = gdb([python(_ANSWERS)])[0].answer
+        if shutil.which("gdb") is None:
+            raise unittest.SkipTest("there is no gdb here")
+        with tempfile.TemporaryDirectory() as directory:
+            script = Path(directory, "ask.py")
+            script.write_text(_ANSWERS)
+            subprocess.run(["gdb", "-nx", "-q", "-batch", "-iex", "set auto-load off",
+                            "-x", str(SOURCE / "gdb" / "libtracemalloc-gdb.py"), "-x", str(script)],
+                           cwd=directory, check=True, stdin=subprocess.DEVNULL)
+            cls.answers = json.loads(Path(directory, "answers.json").read_text())
 
     def words(self, command: str, pattern: str) -> set[str]:
         return set(re.findall(pattern, self.answers[command], re.MULTILINE))
