@@ -36,10 +36,12 @@ TIMEOUT = 120
 SHOWN_HOME = "/home/you"
 SHOWN_PREFIX = "/usr/local"
 
-# What keeps an example's output the same on all terminals. The rest of GDB is as it comes.
+# What keeps an example's output the same on all terminals, and whatever debug packages a machine has. The rest of GDB is
+# as it comes.
 _GDB = """#!/bin/sh
 exec {gdb} -q -iex 'set editing off' -iex 'set prompt {mark}' -iex 'set confirm off' -iex 'set height 0' \\
-    -iex 'set width 0' -iex 'set style enabled off' -iex 'set debuginfod enabled off' "$@"
+    -iex 'set width 0' -iex 'set style enabled off' -iex 'set debuginfod enabled off' \\
+    -iex 'set debug-file-directory /nonexistent' "$@"
 """
 
 
