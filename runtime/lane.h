@@ -43,9 +43,10 @@ static inline void lane_release(struct tm_lane *lane)
 void lane_start_anew(struct tm_lane *lane, uint32_t resets);
 void lane_look_at_peak(struct tm_lane *lane);
 
-/* Counts BYTES more, or less. The lane is claimed. */
-static inline void lane_count(struct tm_lane *lane, int64_t bytes)
+/* Counts BYTES in BLOCKS more, or less. The lane is claimed. */
+static inline void lane_count(struct tm_lane *lane, int64_t bytes, int64_t blocks)
 {
+    __atomic_store_n(&lane->blocks, lane->blocks + blocks, __ATOMIC_RELAXED);
     int64_t sum = lane->bytes + bytes;
     uint32_t resets = (uint32_t)state_peek(tm_state.resets);
     if (state_unlikely(lane->resets != resets))

@@ -166,7 +166,7 @@ enum tm_claim {
 };
 
 /* Threads count in lanes so that they do not meet: a lane belongs to the thread that claimed it.
-   current = sum of bytes. peak: see tm_state. */
+   current = sum of bytes, in the sum of blocks. peak: see tm_state. */
 #define TM_LANES 64
 #define TM_LANE_STEP (64 << 10) /* bytes, up or down, after which a lane looks whether the sum of all is a new peak */
 struct tm_lane {
@@ -177,7 +177,8 @@ struct tm_lane {
         resets; /* the tm_state.resets that `high` is of; where it is another, `high` counts for nothing; by claim */
     TM_ADDRESS(struct walk, walk); /* the writer's: the last stack walk; by claim */
     int64_t looked;                /* what bytes was when the lane last looked at the peak; by claim */
-    uint64_t padding[11];
+    int64_t blocks;                /* added under this lane, less those removed under it; by claim */
+    uint64_t padding[10];
 };
 
 enum tm_mode {

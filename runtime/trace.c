@@ -24,7 +24,7 @@ static enum trace_result put(struct tm_lane *lane, uint32_t domain, uintptr_t ad
     uint64_t old;
     switch (skiplist_put(domain, address, entry, &old)) {
     case SKIPLIST_DONE:
-        lane_count(lane, entry_size(entry) - (old ? entry_size(old) : 0));
+        lane_count(lane, entry_size(entry) - (old ? entry_size(old) : 0), old ? 0 : 1);
         return TRACE_DONE;
     case SKIPLIST_OFF:
         return TRACE_OFF;
@@ -50,7 +50,7 @@ uint64_t trace_remove(struct tm_lane *lane, uint32_t domain, uintptr_t address)
 {
     uint64_t entry = skiplist_take(domain, address);
     if (entry)
-        lane_count(lane, -entry_size(entry));
+        lane_count(lane, -entry_size(entry), -1);
     return entry;
 }
 
@@ -70,7 +70,7 @@ const struct tm_site *trace_site(uint32_t domain, uintptr_t address)
 
 static void drop(void *lane, uint64_t entry)
 {
-    lane_count(lane, -entry_size(entry));
+    lane_count(lane, -entry_size(entry), -1);
 }
 
 void trace_clear(void)

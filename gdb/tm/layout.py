@@ -84,7 +84,7 @@ STATE = Record("tm_state", ("mode", "I"), ("frame_limit", "I"), ("peak", "Q"), (
                ("unloads_lost", "Q"), ("started", "Q"), ("domains", "Q"), ("domain_count", "Q"),
                ("resets", "Q"), ("reserved", "16Q"), ("lanes", f"{LANES * 128}s"))
 LANE = Record("tm_lane", ("bytes", "q"), ("high", "q"), ("claimed", "I"), ("resets", "I"), ("walk", "Q"),
-              ("looked", "q"), ("padding", "11Q"))
+              ("looked", "q"), ("blocks", "q"), ("padding", "10Q"))
 SLAB = Record("tm_slab", ("magic", "I"), ("kind", "I"), ("size", "Q"), ("used", "Q"), ("next", "Q"),
               ("number", "Q"), ("reserved", "3Q"))
 SITE = Record("tm_site", ("hash", "Q"), ("domain", "I"), ("nframe", "I"), ("flags", "I"), ("size_high", "I"),

@@ -69,20 +69,10 @@ def _halves(read: Read, address: int, length: int, granule: int) -> Iterator[tup
 
 def words(data: memoryview, byteorder: str) -> Sequence[int]:
     """The 8-byte words of `data`, which is contiguous; bytes beyond the last whole word are left out."""
-    return _numbers(data, byteorder, "Q")
-
-
-def halfwords(data: memoryview, byteorder: str) -> Sequence[int]:
-    """As `words`, of 2 bytes."""
-    return _numbers(data, byteorder, "H")
-
-
-def _numbers(data: memoryview, byteorder: str, code: str) -> Sequence[int]:
-    size = struct.calcsize(f"={code}")
-    whole = data[:len(data) // size * size]
+    whole = data[:len(data) // 8 * 8]
     if byteorder == sys.byteorder:
-        return whole.cast(code)
-    swapped = array(code, whole.tobytes())
+        return whole.cast("Q")
+    swapped = array("Q", whole.tobytes())
     swapped.byteswap()
     return swapped
 

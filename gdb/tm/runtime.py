@@ -23,7 +23,8 @@ class State(NamedTuple):
     is_tracing: bool
     is_forking: bool
     frame_limit: int
-    current: int
+    count: int  # live blocks
+    current: int  # bytes in them
     peak: int
     peak_bound: int  # bytes that the true peak may lie above or below `peak`; 0 where only one lane is in use
     inside: int  # threads that record or forget a block at this moment
@@ -81,18 +82,21 @@ class Runtime(Tables):
             fields = self.record(STATE, self._state_address)
         except Unreadable:
             raise Unreadable(self._state_address, STATE.size, "the runtime's tm_state") from None
-        lanes = list(LANE.iter_unpack(self.order, fields["lanes"], "bytes", "high", "claimed", "resets"))
-        in_use = sum(1 for held, high, _, _ in lanes if held or high)
-        claims = [claimed for _, _, claimed, _ in lanes if claimed != CLAIM_FREE]
-        current = sum(held for held, _, _, _ in lanes)
+        lanes = list(LANE.iter_unpack(self.order, fields["lanes"], "bytes", "high", "claimed", "resets", "blocks"))
+        in_use = sum(1 for held, high, *_ in lanes if held or high)
+        claims = [claimed for _, _, claimed, *_ in lanes if claimed != CLAIM_FREE]
+        current = sum(held for held, *_ in lanes)
         resets = fields["resets"] & 0xffffffff
-        climbs = [high - held for held, high, _, counted_from in lanes if counted_from == resets]
+        climbs = [high - held for held, high, _, counted_from, _ in lanes if counted_from == resets]
         peak = max(fields["peak"], current + max(climbs, default=0), current)
         if current < 0:
             self.note(f"the runtime's sum of bytes is damaged ({current}): taken as 0")
+        count = sum(blocks for *_, blocks in lanes)
+        if count < 0:
+            self.note(f"the runtime's sum of blocks is damaged ({count}): taken as 0")
         as_they_are = {name: fields[name] for name in State._fields if name in STATE.offsets}
         is_tracing = bool(fields["mode"] & MODE_TRACING)
-        as_they_are.update(current=max(current, 0), peak=peak if is_tracing else 0)
+        as_they_are.update(count=max(count, 0), current=max(current, 0), peak=peak if is_tracing else 0)
         return State(is_tracing=is_tracing, is_forking=bool(fields["mode"] & MODE_FORKING),
                      peak_bound=LANE_STEP * max(in_use - 1, 0), inside=len(claims), paused=claims.count(CLAIM_PAUSED),
                      **as_they_are)

@@ -14,11 +14,9 @@ from typing import Any, Iterable, NamedTuple, Sequence
 
 from .layout import (FRAMES_MAX, NODE, NODE_INLINE, SEGMENT_MASK, SEGMENT_SHIFT, SEGMENT_SIZE, SITE, SITE_CUT,
                      SITE_UNIT, SIZE_BITS, SIZE_MASK, SLAB_ENTRY, SLAB_HEADER, SLAB_NODE, Module, Record, Site, Slab)
-from .memory import Data, Read, Unreadable, halfwords, pieces, words
+from .memory import Data, Read, Unreadable, pieces, words
 
 _NODE_WORDS = NODE.size // 8
-_NODE_HALFWORDS = NODE.size // 2
-_NODE_LIVE = NODE.offsets["live"] // 2
 
 
 class Counted(NamedTuple):
@@ -81,19 +79,6 @@ class Tables:
         if any(site.size_high for site in sites.values()):
             sizes = array("Q", (size | sites[number].size_high << SIZE_BITS for number, size in zip(numbers, sizes)))
         return Counted(numbers, sizes, counts, sites, missing)
-
-    def count_live(self) -> int:
-        """How many live blocks there are, by the nodes' own counts; a note where some cannot be read."""
-        count = 0
-        for slab in self.slabs():
-            if slab.kind != SLAB_NODE:
-                continue
-            for _, length, data in pieces(self.read, slab.address + SLAB_HEADER, slab.used, NODE.size):
-                if data is None:
-                    self.note(f"{length} bytes of the tracer's tables cannot be read")
-                    continue
-                count += sum(halfwords(data, self.byteorder)[_NODE_LIVE::_NODE_HALFWORDS])
-        return count
 
     def _count_entries(self) -> tuple[Counter[int], int]:
         """How often each entry occurs, dead ones included, and the bytes that could not be read."""

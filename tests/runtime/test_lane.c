@@ -13,7 +13,7 @@ static size_t current, peak;
 static void count(int64_t bytes)
 {
     struct tm_lane *lane = lane_claim();
-    lane_count(lane, bytes);
+    lane_count(lane, bytes, bytes > 0 ? 1 : -1);
     lane_release(lane);
 }
 
