@@ -32,6 +32,9 @@ void capture_forget_gone(void);
    libunwind that has to ask for it says yes. */
 bool capture_is_loaded(uintptr_t start, uintptr_t end);
 
+/* Whether the thread is in an unwinder that may itself allocate: it is then no signal handler that does. */
+bool capture_may_allocate(void);
+
 /* Around fork, as in arena.h. */
 void capture_quiesce(void);
 void capture_reset_lock(void);

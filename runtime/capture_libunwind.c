@@ -14,6 +14,7 @@
 #define UNW_LOCAL_ONLY
 #include <dlfcn.h>
 #include <libunwind.h>
+#include <sys/auxv.h>
 #include <ucontext.h>
 
 #define TEXT(name) TEXT_OF(name)
@@ -45,10 +46,18 @@ static bool find(void *handle, const char *name, void **function)
     return *function != NULL;
 }
 
+/* Without a loader: what a program that was linked with -static loads brings a second libc along. */
+static bool is_static(void)
+{
+    return getauxval(AT_BASE) == 0;
+}
+
 bool capture_init(void)
 {
     if (lib.backtrace)
         return true;
+    if (is_static())
+        return false;
     void *handle = dlopen(LIBUNWIND_SONAME, RTLD_NOW | RTLD_LOCAL);
     int (*set_policy)(unw_addr_space_t, unw_caching_policy_t);
     if (!handle)
@@ -96,6 +105,8 @@ static int walk_by_steps(void **frames, int room)
     return n;
 }
 
+static _Thread_local bool is_walking __attribute__((tls_model("initial-exec")));
+
 static int walk(void **frames, int room)
 {
     __atomic_fetch_add(&threads_inside, 1, __ATOMIC_SEQ_CST);
@@ -104,7 +115,9 @@ static int walk(void **frames, int room)
         state_wait_for_fork();
         __atomic_fetch_add(&threads_inside, 1, __ATOMIC_SEQ_CST);
     }
+    is_walking = true;
     int n = state_load(anything_unloaded) ? walk_by_steps(frames, room) : lib.backtrace(frames, room);
+    is_walking = false;
     __atomic_fetch_sub(&threads_inside, 1, __ATOMIC_SEQ_CST);
     return n;
 }
@@ -161,6 +174,11 @@ void capture_forget_range(uintptr_t start, uintptr_t end)
 /* libunwind asks the loader anew for what it does not have; what it has it keeps. */
 void capture_forget_gone(void)
 {
+}
+
+bool capture_may_allocate(void)
+{
+    return is_walking;
 }
 
 bool capture_is_loaded(uintptr_t start, uintptr_t end)

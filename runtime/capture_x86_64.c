@@ -544,6 +544,11 @@ bool capture_is_loaded(uintptr_t start, uintptr_t end)
     return _dl_find_object((void *)start, &object) == 0 && (uintptr_t)object.dlfo_map_end == end;
 }
 
+bool capture_may_allocate(void)
+{
+    return false;
+}
+
 void capture_quiesce(void)
 {
     rule_cache_quiesce();

@@ -27,7 +27,7 @@ static inline bool records_now(void)
         return false;
     if (state_likely(!record_is_busy))
         return true;
-    if (state_claim)
+    if (state_claim && !capture_may_allocate())
         state_add(tm_state.lost, 1);
     return false;
 }

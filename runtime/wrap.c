@@ -14,14 +14,23 @@
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *ptr, size_t size);
-void *__libc_reallocarray(void *ptr, size_t count, size_t size);
 void __libc_free(void *ptr);
-int __posix_memalign(void **ptr, size_t alignment, size_t size);
+int __posix_memalign(void **ptr, size_t alignment, size_t size)
+    __attribute__((weak)); /* only the static libc shows it */
 void *__libc_memalign(size_t alignment, size_t size);
 void *__libc_valloc(size_t size);
 void *__libc_pvalloc(size_t size);
 
-/* The only one without a second name. */
+/* These have no second name, or none that every libc shows. */
+static void *real_reallocarray(void *ptr, size_t count, size_t size)
+{
+    size_t bytes;
+    if (!__builtin_mul_overflow(count, size, &bytes))
+        return __libc_realloc(ptr, bytes);
+    errno = ENOMEM;
+    return NULL;
+}
+
 static void *real_aligned_alloc(size_t alignment, size_t size)
 {
 #if __GLIBC_PREREQ(2, 38)
@@ -33,11 +42,12 @@ static void *real_aligned_alloc(size_t alignment, size_t size)
     return __libc_memalign(alignment, size);
 }
 
-struct real real = {
+/* Weak: a program with a loader that takes all of the archive has the one that is looked up, too. */
+struct real real __attribute__((weak)) = {
     .malloc = __libc_malloc,
     .calloc = __libc_calloc,
     .realloc = __libc_realloc,
-    .reallocarray = __libc_reallocarray,
+    .reallocarray = real_reallocarray,
     .free = __libc_free,
     .posix_memalign = __posix_memalign,
     .aligned_alloc = real_aligned_alloc,

@@ -262,6 +262,11 @@ int main(int argc, char **argv)
     static char buffer[1 << 16];
     (void)argv;
     setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
+    /* Some allocators set errno while they start. */
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        free(malloc(sizes[i]));
+        free(memalign(4096, sizes[i]));
+    }
     errno = UNSET;
     malloc_and_calloc();
     realloc_by("realloc", realloc);

@@ -7,7 +7,7 @@ import subprocess
 import unittest
 from typing import Sequence
 
-from preloaded import LIBRARY, PreloadTest, build, run, static_options
+from preloaded import LIBRARY, PreloadTest, build, needs_own_walk, run, static_options
 
 ALLOCATORS = {
     "jemalloc": "libjemalloc.so.2",
@@ -71,6 +71,7 @@ class Allocators(PreloadTest):
         self.check("mimalloc")
 
 
+@needs_own_walk
 class Static(unittest.TestCase):
     """A program without a loader, with the archive linked to it as tracemalloc.pc tells."""
 

@@ -11,7 +11,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from preloaded import LIBRARY, TOP, PreloadTest, build, directory, run
+from preloaded import LIBRARY, TOP, PreloadTest, build, directory, needs_own_walk, run
 
 INCLUDES = ("-pthread", "-I", str(TOP / "runtime"))
 
@@ -66,6 +66,7 @@ class Modules(PreloadTest):
     def test_modules(self) -> None:
         self.assert_same([program("hard_modules"), *modules()], limits=("0", "25"))
 
+    @needs_own_walk
     def test_what_goes_unseen_is_in_the_table(self) -> None:
         self.assert_same([program("hard_unloads"), modules()[0]], limits=("0", "25"))
 
@@ -80,9 +81,11 @@ class Limits(PreloadTest):
     def test_where_the_tables_lie(self) -> None:
         self.assert_same([program("hard_limits"), "tables"])
 
+    @needs_own_walk
     def test_no_file_descriptors(self) -> None:
         self.assert_same([program("hard_limits"), "closed"])
 
+    @needs_own_walk
     def test_system_calls_forbidden(self) -> None:
         command = [program("hard_limits"), "calls"]
         if run(command, own_heap()).returncode == 77:

@@ -10,7 +10,7 @@ allowed='__cxa_finalize __errno_location __gmon_start__ _ITM_deregisterTMCloneTa
 __register_atfork __stack_chk_fail __tls_get_addr
 __libc_single_threaded _dl_find_object clock_gettime dl_iterate_phdr dlinfo dlsym memchr memcmp memcpy memmove memset mmap secure_getenv strcmp strlen
 syscall write close fsync getpid open readlink __memcpy_chk getcwd strchr rename pthread_setcancelstate uname unlink
-dlopen getcontext
+dlopen getauxval getcontext
 __environ environ __progname program_invocation_short_name fcntl memrchr on_exit prctl pthread_attr_destroy pthread_attr_init
 pthread_attr_setdetachstate pthread_attr_setstacksize pthread_create pthread_sigmask sigaction sigfillset stpcpy strcspn
 strerrordesc_np strncmp __libc_current_sigrtmax __libc_current_sigrtmin'
