@@ -38,10 +38,10 @@ def directory() -> Path:
 def static_options() -> list[str]:
     """What `pkg-config --static --libs tracemalloc` adds, from the build tree."""
     text = (BUILD / "runtime/tracemalloc.pc").read_text()
-    options = re.search(r"^Libs\.private: (.*)$", text, re.MULTILINE)
-    if options is None:
-        raise AssertionError("tracemalloc.pc has no Libs.private")
-    return [str(ARCHIVE), *options.group(1).split()]
+    lines = re.findall(r"^Libs\.private: (.*)$", text, re.MULTILINE)
+    if len(lines) != 1:
+        raise AssertionError(f"tracemalloc.pc has {len(lines)} lines of Libs.private")
+    return [str(ARCHIVE), *lines[0].split()]
 
 
 def build(name: str, sources: Sequence[str], *options: str, compiler: Sequence[str] = CC) -> Path:
