@@ -35,7 +35,7 @@ class HelpTest(GdbTest):
                 self.assertIn("Example:", lines)
                 self.assertLess(lines.index("Example:") + 1, len(lines))
                 self.assertTrue(lines[lines.index("Example:") + 1].startswith("  (gdb) "), result.output)
-                self.assertEqual([line for line in lines if len(line) > 82], [])
+                self.assertEqual([line for line in lines if len(line) > 80], [])
                 if topic in COMMANDS:
                     self.assertTrue(lines[1].startswith(f"Usage: {topic}"), result.output)
 

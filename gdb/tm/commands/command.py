@@ -99,12 +99,12 @@ class Command(gdb.Command):
 @contextmanager
 def _no_interrupt_lost() -> Iterator[None]:
     """Ctrl-C in a destructor or a weak reference's callback: Python would print its traceback and go on."""
-    lost: list[object] = []
+    lost: list[bool] = []
     before = sys.unraisablehook
 
     def keep(unraisable: Any) -> None:
         if unraisable.exc_type is KeyboardInterrupt:
-            lost.append(unraisable.object)
+            lost.append(True)
         else:
             before(unraisable)
 

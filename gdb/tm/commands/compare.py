@@ -27,9 +27,9 @@ Usage: tm-compare FILE [GROUPING] [-cumulative] [-limit N]
 
 GROUPING and the options are those of tm-stats, and so are tm-filter's filters
 and the wrappers, on both sides. The greatest change of size comes first; groups
-that did not change are only counted. With one file, that moment is compared with
-the program now; with two files no process is needed. A file name that has a space
-is quoted; a file that is called as a grouping is written ./lineno.
+that did not change are only counted. With one file, that moment is compared
+with the program now; with two files no process is needed. A file name that has
+a space is quoted; a file that is called as a grouping is written ./lineno.
 
 Example:
   (gdb) tm-snapshot save a.snap

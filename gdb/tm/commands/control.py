@@ -108,8 +108,8 @@ class Clear(_Change):
     """Let the program forget its blocks, and go on recording.
 Usage: tm-clear
 
-What is shown afterwards was allocated since. A block from before is unknown, and
-its free changes nothing.
+What is shown afterwards was allocated since. A block from before is unknown,
+and its free changes nothing.
 
 Example:
   (gdb) tm-clear

@@ -26,14 +26,14 @@ Usage: {_USAGE}
 FORMAT is one of:
 {chr(10).join(f"  {name:8}{form.purpose}" for name, form in export.FORMATS.items())}
 
-tm-filter chooses the blocks; tracebacks stay whole. The file is written whole or
-not at all; one of that name is replaced. With - for FILE, folded and json go to
-GDB's output instead, for a pipe. A file name that has a space is quoted. Works on
-a live process and on a core.
+tm-filter chooses the blocks; tracebacks stay whole. The file is written whole
+or not at all; one of that name is replaced. With - for FILE, folded and json go
+to GDB's output instead, for a pipe. A file name that has a space is quoted.
+Works on a live process and on a core.
 
 Example:
   (gdb) tm-export pprof heap.pb.gz
-  exported heap.pb.gz as pprof: 9 blocks, 1640 B, from 7 sites; the file has 876 B
+  exported heap.pb.gz as pprof: 9 blocks, 164 B, from 7 sites; the file has 76 B
   (gdb) shell pprof -top heap.pb.gz
   (gdb) | tm-export folded - | flamegraph.pl > heap.svg"""
 

@@ -72,18 +72,18 @@ def filtered(snapshot: Snapshot) -> tuple[Snapshot, list[str]]:
 
 
 class FilterCommand(Command):
-    """Which blocks tm-stats, tm-compare, tm-traces and tm-export show.
+    """Which blocks tm-stats, tm-traces and the others show.
 Usage: tm-filter include [PATTERN] [-lineno N] [-all-frames] [-domain D]
        tm-filter exclude [PATTERN] [-lineno N] [-all-frames] [-domain D]
        tm-filter list
        tm-filter delete N...
        tm-filter clear
 
-PATTERN is a file name with * and ?, with as many of its directories as you like:
-server.c, net/*.c. A block matches whose innermost frame lies in such a file; the
-wrappers of malloc (set tm wrappers) do not count. Shown is what matches any
-include, if there is one, and no exclude. How much that is of the selected program
-is told at once.
+PATTERN is a file name with * and ?, with as many of its directories as you
+like: server.c, net/*.c. A block matches whose innermost frame lies in such a
+file; the wrappers of malloc (set tm wrappers) do not count. Shown is what
+matches any include, if there is one, and no exclude. How much that is of the
+selected program is told at once.
 
   -lineno N
     Only that line matches; server.c:59 is short for server.c -lineno 59.
@@ -93,8 +93,9 @@ is told at once.
     Only blocks of that domain match; D is its number or its name. PATTERN may
     then be left out.
 
-list, or tm-filter alone, lists the filters that hold, delete drops those with the
-given numbers, clear drops all.
+The filters hold for tm-stats, tm-compare, tm-traces and tm-export. list, or
+tm-filter alone, lists them, delete drops those with the given numbers, clear
+drops all.
 
 Example:
   (gdb) tm-filter exclude libcrypto.so*

@@ -30,18 +30,18 @@ Usage: tm-info
                     traceback are kept at most (TRACEMALLOC).
   Blocks            How many blocks live.
   Current           The bytes in them, as the program asked for them.
-  Peak              The most that Current has been since tracing began, or since
-                    tm-reset-peak.
+  Peak              The most that Current has been since tracing began, or
+                    since tm-reset-peak.
   Tracer's memory   What the tracer itself took from the kernel, beside Current.
                     It grows in steps.
   Lost              Blocks that went unrecorded, as the tracer got no memory.
-  Sites             Places that allocated, each with its callers, whether or not
-                    a block from there lives.
-  Nodes             Pieces of the tracer's table of blocks; each covers a page of
-                    the program's memory.
+  Sites             Places that allocated, each with its callers, whether or
+                    not a block from there lives.
+  Nodes             Pieces of the tracer's table of blocks; each covers a page
+                    of the program's memory.
   Unloaded modules  Libraries that dlclose unloaded; their frames keep names.
-  Threads inside    Threads that are stopped within the tracer: a block that they
-                    work on may be missing.
+  Threads inside    Threads that are stopped within the tracer: a block that
+                    they work on may be missing.
   Layout            The version and the place of the tables that GDB reads.
   Domains           The blocks by domain, where the program tracks others than
                     the heap's (tm_track).

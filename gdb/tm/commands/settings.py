@@ -105,11 +105,12 @@ Usage: set tm wrappers PATTERN...
        set tm wrappers none
 
 Statistics by line, file and function, and tm-traces, count a block for the
-innermost frame of its traceback whose function, file and module match none of the
-patterns. Tracebacks stay whole. Patterns alone replace those that held before.
-The word default stands for operator new, the C++ standard library, libc, and the
-usual names such as xmalloc and g_malloc. With none, every block counts for the
-frame that called the allocator. A pattern that has a space is quoted.
+innermost frame of its traceback whose function, file and module match none of
+the patterns. Tracebacks stay whole. Patterns alone replace those that held
+before. The word default stands for operator new, the C++ standard library,
+libc, and the usual names such as xmalloc and g_malloc. With none, every block
+counts for the frame that called the allocator. A pattern that has a space is
+quoted.
 
 Example:
   (gdb) set tm wrappers add pool_get */libsqlite3.so.*

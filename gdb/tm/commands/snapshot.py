@@ -20,9 +20,9 @@ class SaveSnapshot(Command):
     """Save the live blocks to a file, for tm-compare, or python3.
 Usage: tm-snapshot save FILE
 
-The file is written whole or not at all; one of that name is replaced. Reading it
-needs neither the program nor GDB. All blocks are saved with their tracebacks,
-whatever tm-filter says. A file name that has a space is quoted.
+The file is written whole or not at all; one of that name is replaced. Reading
+it needs neither the program nor GDB. All blocks are saved with their
+tracebacks, whatever tm-filter says. A file name that has a space is quoted.
 
 Example:
   (gdb) tm-snapshot save a.snap

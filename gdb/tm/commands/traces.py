@@ -27,7 +27,7 @@ _ORDERS: dict[str, _Order] = {
 
 class Traces(Command):
     """The live blocks one by one, the largest first.
-Usage: tm-traces [-sort size|address|site|domain] [-limit N] [-site N] [-domain D]
+Usage: tm-traces [-sort KEY] [-limit N] [-site N] [-domain D]
 
   -sort KEY
     Order by size (largest first), address, site or domain.
@@ -39,9 +39,10 @@ Usage: tm-traces [-sort size|address|site|domain] [-limit N] [-site N] [-domain 
   -domain D
     Only blocks of that domain; D is its number or its name.
 
-A row has a block's address, its size, and the innermost frame that is no wrapper
-of malloc (set tm wrappers). tm-filter chooses the blocks. x and print show what
-lies in one, tm-traceback who allocated it. Works on a live process and on a core.
+A row has a block's address, its size, and the innermost frame that is no
+wrapper of malloc (set tm wrappers). tm-filter chooses the blocks. x and print
+show what lies in one, tm-traceback who allocated it. Works on a live process
+and on a core.
 
 Example:
   (gdb) tm-traces -limit 2
