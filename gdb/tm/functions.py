@@ -63,11 +63,13 @@ class _Lookup(_Function):
 
 
 class Traced(_Figure):
-    """Bytes in the live blocks that the program's tracemalloc runtime knows, in all domains; 0 while it is not tracing.
+    """Bytes in the program's live traced blocks, in all domains.
 Usage: $tm_traced()
 
-It reads a few words of the program, however many blocks there are, so it may stand in a breakpoint's condition.
-tm-info shows the same figure as Current. An error tells where there is no process, or no runtime in it.
+0 while the program is not tracing. It reads a few words of the program, however
+many blocks there are, so it may stand in a breakpoint's condition. tm-info shows
+the same figure as Current. It is an error where there is no process, or no
+runtime in it.
 
 Example:
   (gdb) break handle_request if $tm_traced() > 100*1024*1024"""
@@ -79,10 +81,12 @@ Example:
 
 
 class Peak(_Figure):
-    """The most bytes that $tm_traced() ever was, since tracing began or tm-reset-peak; 0 while it is not tracing.
+    """The most bytes that the program's live traced blocks ever had.
 Usage: $tm_peak()
 
-As quick as $tm_traced(). Where several threads allocate, tm-info tells how far off it may be.
+Ever: since tracing began, tm-clear or tm-reset-peak; 0 while the program is not
+tracing. As quick as $tm_traced(). Where several threads allocate, tm-info tells
+how far off it may be.
 
 Example:
   (gdb) print $tm_peak() - $tm_traced()"""
@@ -94,10 +98,10 @@ Example:
 
 
 class Count(_Figure):
-    """How many live blocks the program's tracemalloc runtime knows, in all domains; 0 while it is not tracing.
+    """How many live traced blocks the program has, in all domains.
 Usage: $tm_count()
 
-As quick as $tm_traced().
+0 while the program is not tracing. As quick as $tm_traced().
 
 Example:
   (gdb) break worker_exit if $tm_count() > 1000"""
@@ -109,14 +113,16 @@ Example:
 
 
 class Size(_Lookup):
-    """The size of the live block that holds an address, as the program asked for it; 0 if no traced block does.
+    """The size of the live traced block that holds an address.
 Usage: $tm_size(ptr)
 
-PTR is what tm-traceback takes: a pointer, a number, or an object in memory whose address is meant. An address inside a
-block counts. 0 is also the size of a block of malloc(0); $tm_base(ptr) tells them apart.
+PTR is what tm-traceback takes: a pointer, a number, or an object in memory whose
+address is meant. An address inside a block counts. The size is what the program
+asked for; it is 0 where no traced block holds the address, and for a block of
+malloc(0): $tm_base(ptr) tells these apart.
 
 Example:
-  (gdb) break free if $tm_size(ptr) > 4096
+  (gdb) break free if $tm_size($rdi) > 4096
   (gdb) print $tm_size(item->body)"""
 
     name = "tm_size"
@@ -126,10 +132,12 @@ Example:
 
 
 class Base(_Lookup):
-    """Where the live block that holds an address starts, as a void *; a null pointer if no traced block does.
+    """Where the live traced block starts that holds an address.
 Usage: $tm_base(ptr)
 
-PTR is what tm-traceback takes: a pointer, a number, or an object in memory whose address is meant.
+PTR is what tm-traceback takes: a pointer, a number, or an object in memory whose
+address is meant. It gives a void *; a null pointer where no traced block holds the
+address.
 
 Example:
   (gdb) print *(struct item *) $tm_base(cursor)
