@@ -50,7 +50,7 @@ def call(*command: str | Path, directory: Path | None = None) -> str:
 def inside(script: str, user: str = "root", root: Path = ROOT) -> str:
     """What a shell in the root prints. Its processes and its /proc go with it."""
     return call("unshare", "--mount", "--pid", "--fork", f"--mount-proc={root}/proc", "chroot", f"--userspec={user}",
-                root, "/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin", "HOME=/tmp", "LC_ALL=C.UTF-8",
+                root, "/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp", "LC_ALL=C.UTF-8",
                 "DEBIAN_FRONTEND=noninteractive", f"DEB_BUILD_OPTIONS={BUILD_OPTIONS}", "/bin/sh", "-euc",
                 f"cd /tmp\n{script}")
 

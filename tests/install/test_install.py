@@ -151,6 +151,9 @@ class PkgConfig(InstalledTest):
         self.check([*CC, "-std=c99", "-fno-builtin"], *self.flags("--cflags"), "-Wl,-Bstatic", *self.flags("--libs"),
                    "-Wl,-Bdynamic")
 
+    def test_static(self) -> None:
+        self.check([*CC, "-std=c99", "-fno-builtin", "-static"], *self.flags("--static", "--cflags", "--libs"))
+
 
 class InGdb(InstalledTest):
     def test_the_printed_line_works_when_pasted(self) -> None:
