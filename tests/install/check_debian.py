@@ -174,7 +174,7 @@ kill $!"""))
         install("gcc", "libc6-dev", "pkg-config", *packages())
         script = ROOT / "tmp/answers"
         shutil.copy(SOURCE / "debian/tests/answers", script)
-        self.assertIn("preloaded, from a core, linked", inside("sh answers", "somebody"))
+        self.assertIn("preloaded, from a core, linked, by the launcher", inside("sh answers", "somebody"))
 
     def test_make_install_into_usr(self) -> None:
         build = work_directory() / "usr"
