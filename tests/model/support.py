@@ -23,7 +23,7 @@ else:
 
 __all__ = ["SECONDS", "TestWithDirectory", "WIDE", "boundary_values", "model", "snapfile"]
 
-SECONDS = 60  # after which a test counts as hung
+SECONDS = 300  # after which a test counts as hung
 
 # Frames of every shape: with and without what is ours, with and without a line.
 WIDE: list[model.RawTrace] = [

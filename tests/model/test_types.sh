@@ -27,7 +27,7 @@ skip() {
 
 strict() { # strict FOLDER ARGUMENT…
     (cd "$1" && shift &&
-        MYPYPATH=$top/gdb:$top/tests/support:$PWD mypy --strict --cache-dir "$work/cache" "$@")
+        MYPYPATH=$top/gdb:$top/tests/support:$PWD:$top/tests/gdb mypy --strict --cache-dir "$work/cache" "$@")
 }
 
 fails() {
