@@ -109,7 +109,7 @@ Example:
     name = "tm_count"
 
     def figure(self, reader: Reader) -> int:
-        return reader.state.count
+        return reader.state.blocks
 
 
 class Size(_Lookup):

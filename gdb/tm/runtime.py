@@ -23,7 +23,7 @@ class State(NamedTuple):
     is_tracing: bool
     is_forking: bool
     frame_limit: int
-    count: int  # live blocks
+    blocks: int  # live ones
     current: int  # bytes in them
     peak: int
     peak_bound: int  # bytes that the true peak may lie above or below `peak`; 0 where only one lane is in use
@@ -96,7 +96,7 @@ class Runtime(Tables):
             self.note(f"the runtime's sum of blocks is damaged ({count}): taken as 0")
         as_they_are = {name: fields[name] for name in State._fields if name in STATE.offsets}
         is_tracing = bool(fields["mode"] & MODE_TRACING)
-        as_they_are.update(count=max(count, 0), current=max(current, 0), peak=peak if is_tracing else 0)
+        as_they_are.update(blocks=max(count, 0), current=max(current, 0), peak=peak if is_tracing else 0)
         return State(is_tracing=is_tracing, is_forking=bool(fields["mode"] & MODE_FORKING),
                      peak_bound=LANE_STEP * max(in_use - 1, 0), inside=len(claims), paused=claims.count(CLAIM_PAUSED),
                      **as_they_are)

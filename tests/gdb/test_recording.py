@@ -53,7 +53,7 @@ answer = []
 for _ in range(int(re.search(r"Log contains (\\d+)", gdb.execute("info record", to_string=True))[1]) // 3):
     gdb.execute("reverse-stepi 3", to_string=True)
     reader = Reader()
-    answer.append([sum(reader.tables.count_blocks().counts), reader.tables.state.count, *reader.notes])
+    answer.append([sum(reader.tables.count_blocks().counts), reader.tables.state.blocks, *reader.notes])
 """
         results = self.recorded("continue", python(walk), python(MOMENT))
         self.assertWorked(results)

@@ -32,7 +32,7 @@ def look():
     answer["steps"] += 1
     answer["notes"] += reader.notes
     for name, distance in (("blocks", blocks - int(truth())), ("listed", blocks - len(listed)),
-                           ("counted", blocks - reader.tables.state.count), ("bytes", size - reader.state.current)):
+                           ("counted", blocks - reader.tables.state.blocks), ("bytes", size - reader.state.current)):
         answer[name] = max(answer[name], abs(distance))
 
 gdb.execute("delete")
