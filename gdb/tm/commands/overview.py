@@ -35,7 +35,8 @@ def register() -> None:
 
 "set tm" and "show tm" have what holds for all of them. "help tm-stats" and its
 like tell more. Options may be shortened: -limit 20, -limit=20, -l 20. With | in
-front, another program reads: | tm-stats | less.
+front, another program reads: | tm-stats | less. "help function" has $tm_traced,
+$tm_size and others for the conditions of breakpoints.
 
 A program is traced which runs with libtracemalloc.so preloaded, or linked, and
 TRACEMALLOC=25 in its environment, which keeps 25 frames of each traceback.
