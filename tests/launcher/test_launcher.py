@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 import unittest
 from pathlib import Path
 from typing import Any
@@ -330,7 +331,7 @@ class Ask(LauncherTest):
             **os.environ, "LD_PRELOAD": str(RUNTIME), "TRACEMALLOC": "0"})
         try:
             while "libtracemalloc" not in Path(f"/proc/{child.pid}/maps").read_text():
-                pass
+                time.sleep(0.01)
             self.assertRefused(launch("stats", child.pid), 3, "is not tracing", "TRACEMALLOC=25")
             self.assertRegex(self.assertDone(launch("info", child.pid)), r"Tracing: +no\n")
         finally:
@@ -441,7 +442,7 @@ class Ends(LauncherTest):
         slow.chmod(0o755)
         child = subprocess.Popen([str(LAUNCHER), "stats", str(os.getpid()), "--gdb", str(slow)], stderr=subprocess.PIPE)
         while not (directory / "pid").exists() and child.poll() is None:
-            pass
+            time.sleep(0.01)
         child.send_signal(signal.SIGINT)
         _, error = child.communicate(timeout=LIMIT)
         self.assertEqual((-signal.SIGINT, b""), (child.returncode, error))

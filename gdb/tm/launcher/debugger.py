@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from contextlib import suppress
@@ -60,9 +61,20 @@ def ask(gdb: str, question: Mapping[str, Any]) -> dict[str, Any]:
 
 def _run(command: list[str]) -> str:
     """What GDB printed. In a session of its own: Ctrl-C is for us, who then let GDB detach and end."""
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          encoding="utf-8", errors="replace", env=clean_environment(), start_new_session=True) as child:
+    # A Ctrl-C before the child is known would leave it behind.
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    try:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                 encoding="utf-8", errors="replace", env=clean_environment(), start_new_session=True)
+    except BaseException:
+        signal.signal(signal.SIGINT, before)
+        raise
+    with child:
         try:
+            signal.signal(signal.SIGINT, before)
+            if came and before is signal.default_int_handler:
+                raise KeyboardInterrupt
             return child.communicate()[0]
         except BaseException:
             child.terminate()
