@@ -183,17 +183,20 @@ static void start_thread(void)
 }
 
 static void *(*displaced_malloc)(size_t size);
+static bool is_thread_wanted;
 
-/* In malloc's place for one call, where any function of libc may be called. */
+/* In malloc's place for one call, where any function of libc may be called. Two threads may come by at once. */
 static void *starting_malloc(size_t size)
 {
     state_publish(real.malloc, displaced_malloc);
-    start_thread();
+    if (__atomic_exchange_n(&is_thread_wanted, false, __ATOMIC_ACQ_REL))
+        start_thread();
     return displaced_malloc(size);
 }
 
 static void start_thread_at_next_malloc(void)
 {
+    state_publish(is_thread_wanted, true);
     if (real.malloc == starting_malloc)
         return;
     displaced_malloc = real.malloc;
