@@ -46,6 +46,7 @@ static struct pattern pattern;       /* set once, before there is another thread
 static uint32_t interval;            /* seconds, 0: never; likewise */
 static bool has_signal;              /* likewise */
 static uint32_t requests;            /* how many signals came; a futex */
+static uint32_t answered;            /* of these; by the thread, before a snapshot. A forked child goes on from there */
 static struct lock writing;          /* one snapshot at a time; held for good once the process exits */
 static unsigned long number;         /* of the last snapshot in this process; by `writing` */
 static char path[SNAPFILE_PATH_MAX]; /* by `writing` */
@@ -125,14 +126,13 @@ static void wait_until(uint32_t seen, uint64_t when)
 static void *serve(void *unused)
 {
     bool has_complained = false;
-    uint32_t seen = 0;
     uint64_t next = now() + interval * NS_PER_S;
     record_is_busy = true;
     leave_descriptors();
     prctl(PR_SET_NAME, "tracemalloc");
     for (;;) {
-        wait_until(seen, next);
-        seen = state_load(requests);
+        wait_until(answered, next);
+        answered = state_load(requests);
         lock_acquire(&writing);
         int error = write_snapshot();
         if (error && !has_complained)
@@ -212,7 +212,6 @@ static void begin_in_child(void)
 {
     lock_reset(&writing);
     number = 0;
-    state_publish(requests, 0);
     if (needs_thread())
         start_thread_at_next_malloc();
 }

@@ -131,16 +131,17 @@ class Help(LauncherTest):
 
     def test_wrong_command_lines(self) -> None:
         snap = str(named())
-        for words, said in (
-                ([], "a command is missing: run, stats"), (["foo"], "unknown command foo"),
-                (["stats"], "PID|CORE|SNAP"),
-                (["stats", snap, "foo"], "foo"), (["stats", snap, "--limit", "x"], "--limit: x is no number"),
-                (["stats", snap, "--frob"], "--frob"), (["stats", snap, "traceback", "--cumulative"], "traceback"),
-                (["stats", snap, "lineno", "function"], "function"), (["compare", snap], "NEW"),
-                (["traces", snap, "--sort", "age"], "age"), (["traces", snap, "--site", "x"], "x is no number"),
-                (["traces", snap, "--site", "99"], "99"),
-                (["snapshot", snap], "FILE"), (["export", "xml", snap, "f"], "xml"), (["gdb"], "--"),
-                (["gdb", snap], f"tracemalloc stats {snap}"), (["stats", str(held())], f"tracemalloc run {held()}")):
+        cases: list[tuple[list[str], str]] = [
+            ([], "a command is missing: run, stats"), (["foo"], "unknown command foo"),
+            (["stats"], "PID|CORE|SNAP"),
+            (["stats", snap, "foo"], "foo"), (["stats", snap, "--limit", "x"], "--limit: x is no number"),
+            (["stats", snap, "--frob"], "--frob"), (["stats", snap, "traceback", "--cumulative"], "traceback"),
+            (["stats", snap, "lineno", "function"], "function"), (["compare", snap], "NEW"),
+            (["traces", snap, "--sort", "age"], "age"), (["traces", snap, "--site", "x"], "x is no number"),
+            (["traces", snap, "--site", "99"], "99"),
+            (["snapshot", snap], "FILE"), (["export", "xml", snap, "f"], "xml"), (["gdb"], "--"),
+            (["gdb", snap], f"tracemalloc stats {snap}"), (["stats", str(held())], f"tracemalloc run {held()}")]
+        for words, said in cases:
             with self.subTest(words=words):
                 self.assertRefused(launch(*words), 2, said)
 
@@ -212,14 +213,15 @@ class Run(LauncherTest):
         (directory / "text").write_text("hello")
         (directory / "badscript").write_text("#!/nowhere/sh\n")
         (directory / "badscript").chmod(0o755)
-        for words, status, said in (
-                (["./nowhere"], 127, "no such program"), (["nowhere-at-all"], 127, "PATH"),
-                (["./text"], 126, "not executable"), (["."], 127, "no such program in PATH"),
-                (["./"], 126, "directory"), (["./badscript"], 126, "/nowhere/sh"),
-                ([], 125, "a program is missing"), (["-n", "0", "true"], 125, "1 to 65535"),
-                (["--frob", "true"], 125, "--frob"), (["--signal", "USR1", "true"], 125, "-o"),
-                (["--interval", "x", "-o", "a", "true"], 125, "x is no number"),
-                (["-o", "nowhere/a.snap", "true"], 125, "nowhere: no such directory")):
+        cases: list[tuple[list[str], int, str]] = [
+            (["./nowhere"], 127, "no such program"), (["nowhere-at-all"], 127, "PATH"),
+            (["./text"], 126, "not executable"), (["."], 127, "no such program in PATH"),
+            (["./"], 126, "directory"), (["./badscript"], 126, "/nowhere/sh"),
+            ([], 125, "a program is missing"), (["-n", "0", "true"], 125, "1 to 65535"),
+            (["--frob", "true"], 125, "--frob"), (["--signal", "USR1", "true"], 125, "-o"),
+            (["--interval", "x", "-o", "a", "true"], 125, "x is no number"),
+            (["-o", "nowhere/a.snap", "true"], 125, "nowhere: no such directory")]
+        for words, status, said in cases:
             with self.subTest(words=words):
                 self.assertRefused(launch("run", *words, directory=directory), status, said)
 

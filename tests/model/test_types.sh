@@ -1,6 +1,7 @@
 #!/bin/sh
 # test_types.sh: mypy --strict and flake8 have nothing to say of the Python there is: the package, its tests, the
-# benchmarks. Each folder of tests is checked by itself, since files of different folders have one name.
+# benchmarks. Each folder of tests is checked by itself, since files of different folders have one name; many use what
+# tests/gdb has.
 set -u
 cd "$TM_TOP_SRCDIR" || exit 99
 work=$(mktemp -d)

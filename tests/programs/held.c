@@ -44,11 +44,11 @@ static int with_fork(char **arguments)
     pid_t child = fork();
     if (child == 0) {
         take_in_child();
+        dprintf(1, "%d\n", (int)getpid());
         if (arguments[0] && strcmp(arguments[0], "wait") == 0)
             wait_for_input();
         exit(3);
     }
-    dprintf(1, "%d\n", (int)child);
     int status;
     waitpid(child, &status, 0);
     return WEXITSTATUS(status);
