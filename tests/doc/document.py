@@ -9,8 +9,6 @@ then. A comment in the line before the block says what else there is to know of 
     <!-- file: NAME -->      it is written to that file, for the sessions that follow
     <!-- patch: NAME -->     it is a diff, and is applied to that file
     <!-- from: NAME -->      its lines stand together in that file of the source tree
-
-At the top of a document such a comment holds for all of its blocks.
 """
 
 from __future__ import annotations
@@ -73,7 +71,6 @@ class Block(NamedTuple):
 def blocks(path: Path, name: str) -> Iterator[Block]:
     """ValueError names what is wrong with a document."""
     lines = path.read_text().splitlines()
-    for_all = _directives(lines, next((at for at, line in enumerate(lines) if not _DIRECTIVE.match(line)), 0), name)
     number = 0
     while number < len(lines):
         fence = _FENCE.match(lines[number])
@@ -86,15 +83,14 @@ def blocks(path: Path, name: str) -> Iterator[Block]:
             last = lines.index("```", number + 1)
         except ValueError:
             raise ValueError(f"{name}:{number + 1}: the block does not end") from None
-        yield Block(name, number + 1, last, fence[1], {**for_all, **_directives(lines, number, name)},
-                    lines[number + 1:last])
+        yield Block(name, number + 1, last, fence[1], _directives(lines, number, name), lines[number + 1:last])
         number = last + 1
 
 
-def _directives(lines: list[str], end: int, name: str) -> dict[str, str]:
-    """Those of the comments right above the line lines[end]."""
+def _directives(lines: list[str], fence: int, name: str) -> dict[str, str]:
+    """Those of the comments right above a fence."""
     found = {}
-    for number in range(end - 1, -1, -1):
+    for number in range(fence - 1, -1, -1):
         match = _DIRECTIVE.match(lines[number])
         if not match:
             break

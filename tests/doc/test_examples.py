@@ -36,7 +36,7 @@ TIMEOUT = 120
 SHOWN_HOME = "/home/you"
 SHOWN_PREFIX = "/usr/local"
 
-# What keeps an example's output the same on all terminals, and whatever debug packages a machine has. The rest of GDB is
+# What keeps an example's output the same on all terminals, and whatever debug packages there are. The rest of GDB is
 # as it comes.
 _GDB = """#!/bin/sh
 exec {gdb} -q -iex 'set editing off' -iex 'set prompt {mark}' -iex 'set confirm off' -iex 'set height 0' \\
@@ -198,13 +198,22 @@ def refresh(path: Path, everywhere: bool) -> list[str]:
     left = []
     for outcome in reversed(list(outcomes(path))):
         block = outcome.block
-        if outcome.complaint and (len(outcome.printed) < len(outcome.steps) or not outcome.steps):
+        if _is_broken(outcome):
+            left.append(f"{block.place}: something is broken:\n{outcome.complaint}")
+        elif outcome.complaint and (len(outcome.printed) < len(outcome.steps) or not outcome.steps):
             left.append(f"{block.place}: {outcome.complaint}")
         elif outcome.steps and (outcome.complaint or everywhere):
             print(f"{block.place}: refreshed")
             lines[block.first:block.last] = _rewritten(outcome, everywhere)
     path.write_text("\n".join(lines) + "\n")
     return left
+
+
+def _is_broken(outcome: Outcome) -> bool:
+    """Whether what was printed is nothing that a document is to show."""
+    words = ("Traceback (most recent call last)", "Undefined command:", "Python Exception", "command not found")
+    printed = [line for lines in outcome.printed for line in lines]
+    return bool(outcome.complaint) and any(word in line for line in printed for word in words)
 
 
 def _rewritten(outcome: Outcome, everywhere: bool) -> list[str]:

@@ -83,10 +83,6 @@ class Documents(unittest.TestCase):
         self.assertEqual(block.directives, {"needs": "sqlite3", "varies": "by its version"})
         self.assertEqual((block.first, block.last, block.language, block.place), (3, 4, "sh", "a.md:3"))
 
-    def test_directives_for_all(self) -> None:
-        first, second = read("<!-- needs: x -->\n# A\n\n```\n$ x\n```\n<!-- needs: y -->\n```\n$ y\n```\n")
-        self.assertEqual((first.directives, second.directives), ({"needs": "x"}, {"needs": "y"}))
-
     def test_what_a_document_must_not_have(self) -> None:
         for text, word in [("```\nx\n", "does not end"), ("<!-- norun: x -->\n```\nx\n```\n", "unknown norun"),
                            ("  ```\n  x\n  ```\n", "do not read"), ("```c++ x\ny\n```\n", "do not read")]:
