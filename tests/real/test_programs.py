@@ -76,8 +76,9 @@ openssl req -x509 -key key.pem -subj /CN=localhost -days 2 -out cert.pem; openss
 openssl dgst -sha256 -sign key.pem -out signature data
 openssl x509 -in cert.pem -pubkey -noout > public.pem
 openssl dgst -sha256 -verify public.pem -signature signature data
+: > server.log
 openssl s_server -accept 127.0.0.1:0 -naccept 3 -key key.pem -cert cert.pem -rev > server.log 2>&1 &
-for i in $(seq 200); do grep -q ^ACCEPT server.log && break; sleep 0.05; done
+for i in $(seq 1000); do grep -q ^ACCEPT server.log && break; sleep 0.05; done
 port=$(sed -n 's/^ACCEPT .*://p' server.log)
 for version in -tls1_2 -tls1_3 -tls1_3; do
     printf 'hello %s\\nCLOSE\\n' "$version" |
