@@ -35,7 +35,7 @@ from tm.tables import Tables
 SEED = 11
 MEMORY_MAX = 400 << 20  # bytes of address space for a reader in plain Python
 GDB_MEMORY_MAX = 4 << 30
-SECONDS = 10  # for one reading; most take milliseconds
+SECONDS = 10  # of the processor's time, for one reading; most take milliseconds
 GDB_CASES = 48  # damaged cores that GDB is given
 COMMANDS = ("tm-info", "tm-stats", "tm-stats traceback", "tm-traces -limit 5", "tm-traceback small[7]",
             "tm-traceback 0x600000000010", "tm-snapshot save x.snap", "tm-export folded x.folded")
@@ -190,7 +190,7 @@ def read_all(tables: Tables, addresses: Iterable[int]) -> None:
 
 def problem_of(core: CoreFile, layout_address: int | None, addresses: Iterable[int]) -> str | None:
     """What a reader of the core must not do and did, in one sentence or a traceback; None if it did well."""
-    signal.alarm(SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         try:
             if layout_address is None:
@@ -204,7 +204,7 @@ def problem_of(core: CoreFile, layout_address: int | None, addresses: Iterable[i
     except Exception:
         return traceback.format_exc(limit=-4)
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     return None
 
 
@@ -216,7 +216,7 @@ def in_small_process(problems: Callable[[], Iterator[str]]) -> list[str]:
         status = 1
         try:
             os.close(out)
-            signal.signal(signal.SIGALRM, _hung)
+            signal.signal(signal.SIGPROF, _hung)
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, MEMORY_MAX))
             with open(into, "w") as pipe:
                 for problem in problems():
