@@ -41,7 +41,7 @@ class Dap:
     def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
         number = self.send(command, **arguments)
         while True:
-            message = self._message()
+            message: dict[str, Any] = self._message()
             if message.get("request_seq") == number:
                 return message
 

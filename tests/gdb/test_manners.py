@@ -72,7 +72,7 @@ class CompletionTest(GdbTest):
 
     def test_words_and_options(self) -> None:
         groupings = ["domain", "filename", "function", "lineno", "module", "traceback"]
-        cases = {
+        cases: dict[str, list[str]] = {
             "tm-stats ": groupings, "tm-stats f": ["filename", "function"],
             "tm-stats lineno ": ["-cumulative", "-limit"],
             "tm-stats -": ["-cumulative", "-limit"], "tm-stats lineno -c": ["-cumulative"],
@@ -110,7 +110,7 @@ class CompletionTest(GdbTest):
         (directory / "old").mkdir()
         for name in ("my a.snap", "my b.snap", "other.snap", "old/x.snap", "it's.snap", "-dash.snap"):
             (directory / name).touch()
-        cases = {}
+        cases: dict[str, list[str]] = {}
         for command in ("tm-compare", "tm-compare other.snap", "tm-compare -limit 3 other.snap", "tm-compare --",
                         "tm-snapshot save", "tm-export json", "tm-export -- pprof"):
             cases |= {f"{command} ot": ["other.snap"], f"{command} it": ["it\\'s.snap"],

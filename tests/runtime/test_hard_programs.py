@@ -87,7 +87,7 @@ class Limits(PreloadTest):
 
     @needs_own_walk
     def test_system_calls_forbidden(self) -> None:
-        command = [program("hard_limits"), "calls"]
+        command: list[str | Path] = [program("hard_limits"), "calls"]
         if run(command, own_heap()).returncode == 77:
             self.skipTest("the kernel lets nobody forbid system calls here")
         self.assert_same(command, behind=[own_heap()])
