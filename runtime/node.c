@@ -163,9 +163,9 @@ static bool put(struct tm_node *node, uint8_t offset, uint64_t entry)
         node->index->offsets[slot] = offset;
         state_publish(*entry_of(node, slot), entry);
         uint64_t *occupied = &index_occupied(node->index)[slot / 64];
-        *occupied |= UINT64_C(1) << slot % 64;
+        *occupied |= UINT64_C(1) << (unsigned)slot % 64;
     } else {
-        slot %= TM_NODE_INLINE; /* as it is, which the compiler cannot know */
+        slot &= TM_NODE_INLINE - 1; /* as it is, which the compiler cannot know */
         node->offsets[slot] = offset;
         state_publish(node->entries[slot], entry);
         node->occupied = (uint8_t)(node->occupied | 1u << slot);
@@ -196,7 +196,7 @@ uint64_t node_empty(struct tm_node *node, int slot)
     state_publish(*cell, 0);
     if (node->index) {
         uint64_t *occupied = &index_occupied(node->index)[slot / 64];
-        *occupied &= ~(UINT64_C(1) << slot % 64);
+        *occupied &= ~(UINT64_C(1) << (unsigned)slot % 64);
     } else {
         node->occupied = (uint8_t)(node->occupied & ~(1u << slot));
     }
