@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import sys
 from array import array
 from typing import Callable, Iterable, Iterator, Sequence, Union
