@@ -183,6 +183,7 @@ class Proof:
 
     def _check_sum(self, context: str, act: Act, held: dict[Place, int], verdict: Verdict) -> None:
         """The sum of bytes may be that of a moment ago or of a moment to come, while a thread is said to be inside."""
+        assert abs(verdict.state.blocks - len(verdict.blocks)) <= 1, f"{context}: {verdict.state}"
         difference = verdict.state.current - sum(found.size for found in verdict.blocks.values())
         if difference == 0:
             return
@@ -209,7 +210,8 @@ class Proof:
         sizes = {place: found.size for place, found in verdict.blocks.items()}
         assert act.kind == LIBRARY or sizes == ({} if act.kind == CLEAR else {**self._foreign, **held}), f"{act}: end"
         state = verdict.state
-        assert (state.inside, state.lost, state.current) == (0, 0, sum(sizes.values())), f"{act}: {state}"
+        assert (state.inside, state.lost) == (0, 0), f"{act}: {state}"
+        assert (state.blocks, state.current) == (len(sizes), sum(sizes.values())), f"{act}: {state}"
 
 
 def functions_at(addresses: set[int]) -> set[str]:
