@@ -5,8 +5,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const uint8_t header[16] = {0x89, 't', 'm', 's', 'n', 'a', 'p', '\n', 1};
@@ -99,6 +101,13 @@ static int open_beyond_standard(const char *path)
     return higher;
 }
 
+/* A device, a pipe or a socket: the rename would put a file in its place, for all who use it. */
+static bool is_special(const char *path)
+{
+    struct stat status;
+    return stat(path, &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode);
+}
+
 void snapfile_start(struct snapfile *file, const char *path)
 {
     make_crc_table();
@@ -106,7 +115,7 @@ void snapfile_start(struct snapfile *file, const char *path)
     file->used = 0;
     file->crc = UINT32_MAX;
     file->fd = -1;
-    file->error = name_temporary(file);
+    file->error = is_special(path) ? EOPNOTSUPP : name_temporary(file);
     if (!file->error) {
         file->fd = open_beyond_standard(file->temporary);
         file->error = file->fd < 0 ? errno : 0;

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -350,6 +351,13 @@ static void takes_snapshots_while_threads_allocate(void)
     errno = 0;
     CU_ASSERT_EQUAL(tm_take_snapshot(folder), -1);
     CU_ASSERT_EQUAL(errno, EISDIR);
+    unlink(path);
+    CU_ASSERT_EQUAL_FATAL(mkfifo(path, 0600), 0);
+    errno = 0;
+    CU_ASSERT_EQUAL(tm_take_snapshot(path), -1);
+    CU_ASSERT_EQUAL(errno, EOPNOTSUPP);
+    struct stat status;
+    CU_ASSERT(stat(path, &status) == 0 && S_ISFIFO(status.st_mode));
     CU_ASSERT_EQUAL(files_in(folder), 1);
     CU_ASSERT(tm_get_tracemalloc_memory() - before < (size_t)16 << 20);
     stop_churning = 1;

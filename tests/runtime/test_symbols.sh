@@ -8,7 +8,7 @@ library=$TM_TOP_BUILDDIR/runtime/.libs/libtracemalloc.so
 map=$TM_TOP_SRCDIR/runtime/libtracemalloc.map
 allowed='__cxa_finalize __errno_location __gmon_start__ _ITM_deregisterTMCloneTable _ITM_registerTMCloneTable
 __register_atfork __stack_chk_fail __tls_get_addr
-__libc_single_threaded _dl_find_object clock_gettime dl_iterate_phdr dlinfo dlsym memchr memcmp memcpy memmove memset mmap secure_getenv strcmp strlen
+__libc_single_threaded _dl_find_object clock_gettime dl_iterate_phdr dlinfo dlsym memchr memcmp memcpy memmove memset mmap secure_getenv stat strcmp strlen
 syscall write close fsync getpid open readlink __memcpy_chk getcwd strchr rename pthread_setcancelstate uname unlink
 dlopen getauxval getcontext
 __environ environ __progname program_invocation_short_name fcntl memrchr on_exit prctl pthread_attr_destroy pthread_attr_init
