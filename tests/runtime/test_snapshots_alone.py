@@ -51,7 +51,7 @@ class Held(unittest.TestCase):
                               capture_output=True, timeout=LIMIT, stdin=subprocess.DEVNULL)
 
     def start_held(self, *words: str, **variables: str) -> subprocess.Popen[str]:
-        child = subprocess.Popen(self.command(words), env=environment(25, **variables), cwd=self.directory, text=True,
+        child = subprocess.Popen(self.command(words), env=environment(**variables), cwd=self.directory, text=True,
                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         # A read from a child that hangs ends, too.
         watchdog = threading.Timer(LIMIT, child.kill)
@@ -170,7 +170,7 @@ class Patterns(Held):
             ({"CHILDREN": "no"}, "CHILDREN=no: give 0 or 1; children are traced")]
         for variables, message in cases:
             with self.subTest(variables=variables):
-                done = self.run_held("exit", frames=25, **variables)
+                done = self.run_held("exit", **variables)
                 self.assertEqual((7, 1), (done.returncode, len(done.stderr.splitlines())))
                 self.assertIn(message, done.stderr)
                 self.assertTrue(done.stderr.startswith("tracemalloc: "))

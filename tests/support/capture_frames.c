@@ -48,8 +48,10 @@ bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit
         frame = caller_of(frame);
         return_address = frame ? return_address_in(frame) : NULL;
     }
-    *traceback = (struct traceback){nframe, return_address != NULL, lane->walk->frames,
-                                    site_hash_frames(lane->walk->frames, nframe)};
+    *traceback = (struct traceback){.nframe = nframe,
+                                    .frames = lane->walk->frames,
+                                    .hash = site_hash_frames(lane->walk->frames, nframe),
+                                    .cut = return_address != NULL};
     return true;
 }
 
