@@ -131,7 +131,7 @@ def _hoard(blocks: int, is_heavy: bool) -> Workload:
 
 
 def _kept_table(quick: bool) -> Table:
-    sizes = (100_000, 500_000) if quick else (1_000_000, 5_000_000)
+    sizes = (100_000, 500_000) if quick else (1_000_000, 5_000_000, 10_000_000)
     return Table("Blocks that are kept",
                  "Wall time of taking them, as a ratio; and the resident bytes a live block takes, beyond those of the "
                  "untraced run (a peer's own allocator counts for or against it).",
