@@ -11,8 +11,8 @@ _Thread_local uint32_t *state_claim;
 
 struct lock state_control_lock;
 
-/* Steps of lock_pause, about a fifth of a second. */
-#define FORK_PATIENCE 2000
+/* Steps of lock_pause, a second or more: on a busy machine a fork may well take tenths of one. */
+#define FORK_PATIENCE 10000
 
 void state_wait_for_fork(void)
 {
