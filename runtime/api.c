@@ -59,21 +59,29 @@ TM_API int tm_start(int nframe)
     return status;
 }
 
+/* A signal handler that allocates meanwhile must not enter the tables, too. */
+static void clear(void)
+{
+    bool was_busy = record_is_busy;
+    record_is_busy = true;
+    if (state_load(tm_state.head))
+        trace_clear();
+    record_is_busy = was_busy;
+}
+
 TM_API void tm_stop(void)
 {
     lock_acquire(&state_control_lock);
     __atomic_fetch_and(&tm_state.mode, ~(uint32_t)TM_MODE_TRACING, __ATOMIC_SEQ_CST);
-    if (state_load(tm_state.head))
-        trace_clear();
+    clear();
     lock_release(&state_control_lock);
 }
 
 TM_API void tm_clear_traces(void)
 {
-    if (state_load(tm_state.head)) {
-        trace_clear();
+    clear();
+    if (state_load(tm_state.head))
         state_publish(tm_state.started, kernel_now());
-    }
 }
 
 TM_API void tm_reset_peak(void)
@@ -105,7 +113,12 @@ TM_API size_t tm_get_tracemalloc_memory(void)
 
 TM_API int tm_get_object_traceback(const void *ptr, void **frames, int max)
 {
-    const struct tm_site *site = state_is_tracing() ? trace_site(0, (uintptr_t)ptr) : NULL;
+    if (state_claim || !state_is_tracing())
+        return 0;
+    bool was_busy = record_is_busy;
+    record_is_busy = true;
+    const struct tm_site *site = trace_site(0, (uintptr_t)ptr);
+    record_is_busy = was_busy;
     if (!site)
         return 0;
     for (int i = 0; i < max && i < (int)site->nframe; i++)
@@ -139,7 +152,10 @@ TM_API int tm_untrack(unsigned domain, uintptr_t ptr)
         return -2;
     if (state_claim)
         return refuse_inside();
+    bool was_busy = record_is_busy;
+    record_is_busy = true;
     record_remove(domain, ptr);
+    record_is_busy = was_busy;
     return 0;
 }
 

@@ -254,12 +254,9 @@ static int see_namespace(struct dl_phdr_info *info, size_t size, void *argument)
     return 1;
 }
 
-static void see_namespace_of(void *handle)
+static void see_namespace_of(void *map)
 {
-    Lmid_t id;
-    struct link_map *map;
-    if (handle && dlinfo(handle, RTLD_DI_LMID, &id) == 0 && id != LM_ID_BASE &&
-        dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0)
+    if (map)
         ask_loader(see_namespace, map);
 }
 #else
@@ -269,11 +266,11 @@ static void see_namespace_of(void *handle)
 }
 #endif
 
-void modules_before_unload(void *handle)
+void modules_before_unload(void *map)
 {
     bool first = true;
     ask_loader(see_if_new, &first);
-    see_namespace_of(handle);
+    see_namespace_of(map);
 }
 
 void modules_expect_unload(uintptr_t address)

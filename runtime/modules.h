@@ -5,9 +5,9 @@
 
 #include <stdint.h>
 
-/* Around a dlclose of HANDLE, without a lock held. `_after` enters what is gone into tm_state.modules, and makes the
-   stack walk and the sites forget it. Thread safe. */
-void modules_before_unload(void *handle);
+/* Around a dlclose, without a lock held. MAP: the link map of a module in another namespace, else NULL. `_after` enters
+   what is gone into tm_state.modules, and makes the stack walk and the sites forget it. Thread safe. */
+void modules_before_unload(void *map);
 void modules_after_unload(void);
 
 /* The module at ADDRESS may be unloaded soon, by whomever. */

@@ -11,6 +11,9 @@
    open nor be hurt by a program that closes what it does not know, and what it allocates is not recorded. libc knows
    it, so that setuid and its kin reach it, too.
 
+   A program whose main thread leaves the others by pthread_exit loses that thread with it: libc ends a process with its
+   last thread, and this one never ends by itself.
+
    After fork the child has no such thread, and a fork handler is no place to start one, for other libraries' handlers
    may still be to come. The child's next malloc starts it, by taking malloc's place once. A vfork'ed child, and one of
    clone, is none of ours until it executes a program, which reads the environment again. */
@@ -45,6 +48,10 @@
 static struct pattern pattern;       /* set once, before there is another thread */
 static uint32_t interval;            /* seconds, 0: never; likewise */
 static bool has_signal;              /* likewise */
+static pthread_t thread;             /* set by who starts it */
+static bool has_thread;              /* likewise; and by the main thread at its end */
+static bool is_ending;               /* the thread is to return; by the main thread */
+static pthread_key_t main_thread;    /* its destructor tells that the main thread leaves the others behind */
 static uint32_t requests;            /* how many signals came; a futex */
 static uint32_t answered;            /* of these; by the thread, before a snapshot. A forked child goes on from there */
 static struct lock writing;          /* one snapshot at a time; held for good once the process exits */
@@ -118,7 +125,7 @@ static uint64_t now(void)
 static void wait_until(uint32_t seen, uint64_t when)
 {
     const struct timespec time = {.tv_sec = (time_t)(when / NS_PER_S), .tv_nsec = (long)(when % NS_PER_S)};
-    while (state_load(requests) == seen && (!interval || now() < when))
+    while (state_load(requests) == seen && !state_load(is_ending) && (!interval || now() < when))
         syscall(SYS_futex, &requests, FUTEX_WAIT_BITSET_PRIVATE, seen, interval ? &time : NULL, NULL,
                 FUTEX_BITSET_MATCH_ANY);
 }
@@ -132,6 +139,8 @@ static void *serve(void *unused)
     prctl(PR_SET_NAME, "tracemalloc");
     for (;;) {
         wait_until(answered, next);
+        if (state_load(is_ending))
+            return unused;
         answered = state_load(requests);
         lock_acquire(&writing);
         int error = write_snapshot();
@@ -142,21 +151,19 @@ static void *serve(void *unused)
         while (interval && next <= now())
             next += interval * NS_PER_S;
     }
-    return unused;
 }
 
 /* STACK 0: as large as libc makes them, where static TLS leaves no room in a small one. */
 static int create_thread(size_t stack)
 {
     pthread_attr_t attributes;
-    pthread_t thread;
     int error = pthread_attr_init(&attributes);
     if (error)
         return error;
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     if (stack)
         pthread_attr_setstacksize(&attributes, stack);
     error = pthread_create(&thread, &attributes, serve, NULL);
+    has_thread = error == 0;
     pthread_attr_destroy(&attributes);
     return error;
 }
@@ -203,6 +210,28 @@ static void start_thread_at_next_malloc(void)
     state_publish(real.malloc, starting_malloc);
 }
 
+static void ask(int signal)
+{
+    (void)signal;
+    int kept = errno;
+    __atomic_fetch_add(&requests, 1, __ATOMIC_SEQ_CST);
+    syscall(SYS_futex, &requests, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    errno = kept;
+}
+
+/* A process ends with its last thread: ours must not be that one where the main thread left by pthread_exit. */
+static void end_thread(void *unused)
+{
+    (void)unused;
+    state_publish(is_thread_wanted, false);
+    if (!has_thread)
+        return;
+    has_thread = false;
+    state_publish(is_ending, true);
+    ask(0);
+    pthread_join(thread, NULL);
+}
+
 static bool needs_thread(void)
 {
     return (has_signal || interval) && pattern_is_ours(&pattern);
@@ -212,17 +241,11 @@ static void begin_in_child(void)
 {
     lock_reset(&writing);
     number = 0;
-    if (needs_thread())
+    has_thread = is_ending = false;
+    if (needs_thread()) {
+        pthread_setspecific(main_thread, &main_thread);
         start_thread_at_next_malloc();
-}
-
-static void ask(int signal)
-{
-    (void)signal;
-    int kept = errno;
-    __atomic_fetch_add(&requests, 1, __ATOMIC_SEQ_CST);
-    syscall(SYS_futex, &requests, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-    errno = kept;
+    }
 }
 
 void schedule_init(const struct pattern *wanted)
@@ -246,6 +269,8 @@ int schedule_on_signal(int signal)
 void schedule_start(uint32_t seconds)
 {
     interval = seconds;
-    if (needs_thread())
-        start_thread();
+    if (!needs_thread() || pthread_key_create(&main_thread, end_thread) != 0)
+        return;
+    pthread_setspecific(main_thread, &main_thread);
+    start_thread();
 }

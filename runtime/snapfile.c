@@ -25,7 +25,7 @@ static void make_crc_table(void)
     }
 }
 
-static void drain(struct snapfile *file)
+void snapfile_drain(struct snapfile *file)
 {
     size_t done = 0;
     while (!file->error && done < file->used) {
@@ -48,7 +48,7 @@ static void put_unchecked(struct snapfile *file, const uint8_t *bytes, size_t si
         bytes += part;
         size -= part;
         if (file->used == sizeof file->buffer)
-            drain(file);
+            snapfile_drain(file);
     }
 }
 
@@ -141,7 +141,7 @@ int snapfile_finish(struct snapfile *file, uint64_t blocks)
     snapfile_begin(file, "END ", 8);
     snapfile_number(file, blocks, 8);
     snapfile_end(file);
-    drain(file);
+    snapfile_drain(file);
     if (file->fd < 0)
         return file->error;
     if (!file->error && fsync(file->fd) != 0 && errno != EINVAL && errno != EROFS)

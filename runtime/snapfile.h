@@ -32,6 +32,9 @@ void snapfile_end(struct snapfile *file);
 /* A number of WIDTH bytes, little-endian. */
 void snapfile_number(struct snapfile *file, uint64_t number, unsigned width);
 
+/* Empties the buffer: the next 32 KiB then need no call of the kernel. */
+void snapfile_drain(struct snapfile *file);
+
 /* Writes END with the number of blocks and gives the file its name. Returns 0 or an errno; then there is no file
    but one that was there before. */
 int snapfile_finish(struct snapfile *file, uint64_t blocks);

@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -295,6 +296,7 @@ static int take(const char *filename)
     write_info(work);
     uint64_t blocks = write_blocks(work);
     write_all_sites(work);
+    snapfile_drain(&work->file); /* the visit holds the loader's lock, which is no place to wait for a disk */
     modules_visit(write_module, work);
     return snapfile_finish(&work->file, blocks);
 }
@@ -311,10 +313,18 @@ TM_API int tm_take_snapshot(const char *filename)
         bool was_busy = record_is_busy;
         record_is_busy = true;
         int kept = errno, cancel_state;
+        sigset_t limit, before, pending; /* SIGXFSZ: a file larger than the program may write is an error here */
+        sigemptyset(&limit);
+        sigaddset(&limit, SIGXFSZ);
+        sigpending(&pending);
+        pthread_sigmask(SIG_BLOCK, &limit, &before);
         pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
         lock_acquire(&snapshot_lock);
         error = take(filename);
         lock_release(&snapshot_lock);
+        if (!sigismember(&pending, SIGXFSZ))
+            sigtimedwait(&limit, NULL, &(struct timespec){0});
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
         pthread_setcancelstate(cancel_state, &cancel_state);
         errno = kept;
         record_is_busy = was_busy;

@@ -68,8 +68,8 @@ TM_API int tm_untrack(unsigned domain, uintptr_t ptr);
 /* Writes a snapshot of all traced blocks to FILENAME, which `tm-compare` and `Snapshot.load` read. The file holds
    program counters; it is symbolised when it is read, with the program's files at hand. It appears whole or not at
    all. Other threads go on meanwhile: a block that comes or goes then is in it or not. Calls no malloc.
-   Returns 0, or -1 and errno: EINVAL (not tracing; FILENAME is too long), EOPNOTSUPP (FILENAME is a device or a pipe), or
-   the file system's. */
+   Returns 0, or -1 and errno: EINVAL (not tracing; FILENAME is too long), EOPNOTSUPP (FILENAME is a device or a pipe),
+   or the file system's. */
 TM_API int tm_take_snapshot(const char *filename);
 
 /* Gives DOMAIN a name of up to 59 bytes of UTF-8 that debuggers show; a longer one is cut. A later name of the same

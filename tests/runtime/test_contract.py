@@ -91,6 +91,9 @@ class Static(unittest.TestCase):
     def test_static(self) -> None:
         self.check(("contract", "accounted", "hard_threads", "hard_forks", "hard_stacks"), "-static", "-fno-lto")
 
+    def test_closes_a_module(self) -> None:
+        self.check(["closes"], "-static", "-fno-lto")
+
     def test_optimised_as_one(self) -> None:
         self.check(["static"], "-static", "-O2", "-flto")
 

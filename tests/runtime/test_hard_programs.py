@@ -66,6 +66,9 @@ class Modules(PreloadTest):
     def test_modules(self) -> None:
         self.assert_same([program("hard_modules"), *modules()], limits=("0", "25"))
 
+    def test_what_a_close_frees(self) -> None:
+        self.assert_same([program("closes")], limits=("0", "25"))
+
     @needs_own_walk
     def test_what_goes_unseen_is_in_the_table(self) -> None:
         self.assert_same([program("hard_unloads"), modules()[0]], limits=("0", "25"))

@@ -91,6 +91,14 @@ class AtExit(Held):
         trace, = Snapshot.load(self.directory / "held.snap").traces
         self.assertEqual("main", trace.traceback[-1].function)
 
+    def test_a_file_larger_than_may_be(self) -> None:
+        """The kernel's signal for that ends programs."""
+        done = subprocess.run(["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *self.command(["exit"])],
+                              env=environment(SNAPSHOT="held.snap"), cwd=self.directory, text=True,
+                              capture_output=True, timeout=LIMIT)
+        self.assertEqual((7, 1, []), (done.returncode, len(done.stderr.splitlines()), self.files()))
+        self.assertIn("File too large", done.stderr)
+
     def test_libraries_free_before(self) -> None:
         library = self.directory / "liblate.so"
         subprocess.run([*CC, "-shared", "-fPIC", str(PROGRAMS / "late_free.c"), "-o", str(library)], check=True)
@@ -223,6 +231,13 @@ class Children(Held):
 
 
 class OnSignal(Held):
+    def test_the_process_ends_with_the_programs_last_thread(self) -> None:
+        for more in ({"SIGNAL": "USR2"}, {"INTERVAL": "60"}):
+            done = subprocess.run([str(program("leaves_main", "-pthread"))], cwd=self.directory, text=True,
+                                  env=environment(SNAPSHOT="%p.snap", **more), capture_output=True, timeout=LIMIT)
+            self.assertEqual((0, "done\n", ""), (done.returncode, done.stdout, done.stderr))
+        self.assertEqual(2, len(self.files()))
+
     def test_a_program_that_waits_writes_at_once(self) -> None:
         child = self.start_held("pause", SNAPSHOT="%n.snap", SIGNAL="USR2")
         assert child.stdout is not None and child.stdin is not None

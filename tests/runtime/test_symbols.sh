@@ -13,7 +13,8 @@ syscall write close fsync getpid open readlink __memcpy_chk getcwd strchr rename
 dlopen getauxval getcontext
 __environ environ __progname program_invocation_short_name fcntl memrchr on_exit prctl pthread_attr_destroy pthread_attr_init
 pthread_attr_setdetachstate pthread_attr_setstacksize pthread_create pthread_sigmask sigaction sigfillset stpcpy strcspn
-strerrordesc_np strncmp __libc_current_sigrtmax __libc_current_sigrtmin'
+strerrordesc_np strncmp __libc_current_sigrtmax __libc_current_sigrtmin __dlclose pthread_join pthread_key_create
+pthread_setspecific sigaddset sigemptyset sigismember sigpending sigtimedwait'
 
 number=0
 report() { # REPORT NAME UNEXPECTED
