@@ -164,19 +164,20 @@ class CallsTest(GdbTest):
         self.assertTrue(facts(results[-1].output)["Tracing"].startswith("yes"))
 
     def test_ctrl_c_does_not_stop_within_a_call(self) -> None:
-        # What is locked there would stay locked. The four functions are over in no time; this one is not.
+        # What is locked there would stay locked. The four functions are over in no time; this one waits for the signal.
         call = python("""
 import subprocess
 from tm import control
-killer = subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -INT {gdb.selected_inferior().pid}"])
-answer = control._call("usleep", "int", 700000)
+killer = subprocess.Popen(["sh", "-c", f"until [ -e called ]; do sleep 0.01; done; "
+                                       f"kill -INT {gdb.selected_inferior().pid}; touch signalled"])
+answer = control._call("wait_for_signal", "int")
 killer.wait()
 """)
         handled, confirm = "info signals SIGINT", "show confirm"
         before, _, result, after, confirmed, info, *_ = bystander(
             handled, "set confirm on", call, handled, confirm, "tm-info")
         self.assertIsNone(result.error)
-        self.assertEqual(result.answer, 0)
+        self.assertEqual(result.answer, 1)
         self.assertEqual(before.output, after.output)
         self.assertIn("is on", confirmed.output)
         self.assertIsNone(info.error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import unittest
 
 from support import (GdbTest, LINKED, Result, Step, at_checkpoint, facts, gdb, line_of, new_directory, preload, program,
@@ -177,6 +178,9 @@ class ConditionTest(GdbTest):
         place = f"known.c:{line_of('known.c', 'leak')}"
         count = gdb([*preload(), f"break {place} if $tm_count() == 500", "run", values("number")], program("known"))[-1]
         self.assertEqual(count.answer, [500])
+
+    @unittest.skipUnless(platform.machine() == "x86_64", "the condition names x86_64's register of arguments")
+    def test_a_condition_on_a_register(self) -> None:
         size = gdb([*preload(), "break free if $tm_size($rdi) == 100", "run", values("$rdi == leaks[0]")],
                    program("known"))[-1]
         self.assertEqual(size.answer, [1])

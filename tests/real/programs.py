@@ -162,10 +162,11 @@ class ProgramTest(unittest.TestCase):
             raise unittest.SkipTest(f"the runtime is not built: {RUNTIME}")
 
     def assertSame(self, command: Sequence[str], fill: Fill | None = None, *, reports_of: str,
-                   status: int = 0, at_least: int = 1, left_out: Sequence[str] = (),
+                   status: int = 0, at_least: int = 1, left_out: Sequence[str] = (), slack: int = 0,
                    **variables: str) -> Outcome:
         """The command does the same in all three runs, and the witness of at least one process of the program
-        REPORTS_OF saw AT_LEAST so many blocks at its end. LEFT_OUT are files whose bytes differ from run to run."""
+        REPORTS_OF saw AT_LEAST so many blocks at its end. LEFT_OUT are files whose bytes differ from run to run.
+        SLACK is for assertReportIsClean."""
         def clean(outcome: Outcome) -> Outcome:
             return outcome._replace(files={
                 name: "" if any(Path(name).match(pattern) for pattern in left_out) else digest
@@ -176,25 +177,23 @@ class ProgramTest(unittest.TestCase):
         self.assertEqual(status, expected.status, expected.error)
         self.assertEqual(expected, clean(run(command, {**traced(), **variables}, fill)))
         self.assertEqual(expected, clean(run(command, {**witnessed(reports), **variables}, fill)))
-        self.assertAccounted(reports, reports_of, at_least)
+        self.assertAccounted(reports, reports_of, at_least, slack)
         return expected
 
-    def assertAccounted(self, reports: Path, program: str, at_least: int) -> list[Report]:
+    def assertAccounted(self, reports: Path, program: str, at_least: int, slack: int = 0) -> list[Report]:
         found = [read_report(path.read_text()) for path in reports.iterdir()]
         for report in found:
-            self.assertReportIsClean(report)
+            self.assertReportIsClean(report, slack)
         of_program = [report for report in found if report.program == program]
         most = max((report.agreed.blocks for report in of_program), default=-1)
         self.assertGreaterEqual(most, at_least, [report.program for report in found])
         return of_program
 
-    def assertReportIsClean(self, report: Report) -> None:
+    def assertReportIsClean(self, report: Report, slack: int = 0) -> None:
+        """SLACK: bytes a thread that mallinfo2 may count beyond the blocks where more than one thread is left."""
         self.assertTrue(report.tracing, report)
         self.assertEqual((0, 0, 0), (report.lost, report.ghosts.blocks, report.resized.blocks), report)
         # Other threads that are about to record the block they just took.
         self.assertLess(report.missing.blocks, report.threads, report)
-        # Exact where one thread is left. In node, which ends while others run, up to 1.5 KiB more were seen in use in
-        # one run of thirty, and it is not known by what.
-        slack = 0 if report.threads == 1 else report.threads * 4096
-        own = report.unexplained - piece_of_a_thread()
-        self.assertTrue(0 <= own <= (report.threads - 1) * piece_of_a_thread() + slack, report)
+        allowed = (report.threads - 1) * piece_of_a_thread() + (slack * report.threads if report.threads > 1 else 0)
+        self.assertTrue(0 <= report.unexplained - piece_of_a_thread() <= allowed, report)

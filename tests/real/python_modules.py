@@ -86,6 +86,14 @@ def _outcome(case: xml.etree.ElementTree.Element) -> str:
     return "\n".join(problems) or ("skipped" if case.find("skipped") is not None else "passed")
 
 
+def tell_differences(expected: Outcomes, found: Outcomes) -> None:
+    for name, outcome in expected.items():
+        if found[name] != outcome:
+            print(f"# {name} ended differently, and is run again", flush=True)
+            for how, text in (("without the library", outcome), ("with it", found[name])):
+                print("\n".join(f"#   {how}: {line}" for line in text.splitlines()), flush=True)
+
+
 def case_for(names: Sequence[str]) -> type[ProgramTest]:
     """A test case with one test for each module of CPython's tests. They run at its beginning, all at once."""
     class Modules(ProgramTest):
@@ -100,7 +108,9 @@ def case_for(names: Sequence[str]) -> type[ProgramTest]:
         def check(self, module: str) -> None:
             expected, found = self.expected[module], self.found[module]
             if expected.keys() == found.keys() and expected != found:
-                # Some count seconds, and fail on a busy machine. Alone they do not, unless there is a cause.
+                # Some count seconds, and fail on a busy machine. Alone they do not, unless there is a cause. What
+                # differed stays in the log.
+                tell_differences(expected, found)
                 again, found_again = run_both([module])
                 expected, found = again[module], found_again[module]
             passed = {name: outcome for name, outcome in expected.items() if outcome == "passed"}

@@ -143,6 +143,26 @@ def waiting_clients(path: Path, count: int) -> list[socket.socket]:
     return clients
 
 
+def await_idle(path: Path, workers: Sequence[int]) -> None:
+    """Returns once the workers have accepted all clients of that socket, and wait with nothing left to read."""
+    end = time.monotonic() + TIMEOUT
+    while time.monotonic() < end:
+        if not waits_for_accept(path) and all(is_asleep(worker) for worker in workers):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"the workers are still busy; clients wait to be accepted: {waits_for_accept(path)}")
+
+
+def waits_for_accept(path: Path) -> bool:
+    connecting = "02"
+    rows = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+    return any(row[-1] == str(path) and row[5] == connecting for row in rows)
+
+
+def is_asleep(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("S")
+
+
 def children_of(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -229,9 +249,9 @@ class Nginx(ServerTest):
         with self.serve(witnessed(reports)) as server:
             nginx_answers(self.socket)
             clients = waiting_clients(self.socket, 100)
-            time.sleep(1)
             workers = children_of(server.pid)
             self.assertEqual(2, len(workers))
+            await_idle(self.socket, workers)
             most = 0
             for worker in workers:
                 stopped = Stopped(worker, ["witness_report_now()"])

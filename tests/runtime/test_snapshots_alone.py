@@ -284,9 +284,8 @@ class OnSignal(Held):
     def test_threads_signals_and_forks_at_once(self) -> None:
         done = self.run_held("storm", "60", SNAPSHOT="%p.snap", SIGNAL="USR2", INTERVAL="1")
         self.assertEqual((0, ""), (done.returncode, done.stderr))
-        # The exit of a process waits for its thread: nothing half-written is left. On a machine that is busy a fork may
-        # be overtaken: such a child does not trace.
-        self.assertTrue(40 <= len(self.files()) <= 61, self.files())
+        # The exit of a process waits for its thread: nothing half-written is left.
+        self.assertEqual(61, len(self.files()), self.files())
         for name in self.files():
             self.assertIn(HELD, sizes(self.directory / name))
 

@@ -42,7 +42,7 @@ class RealPrograms(unittest.TestCase):
         self.assertGreaterEqual(sum(row[0] for row in rows), at_least)
 
     def test_sqlite3(self) -> None:
-        self.check("sqlite3", ":memory:", at_least=2000)
+        self.check("sqlite3", ":memory:", at_least=20000)
 
     def test_python3(self) -> None:
         self.check("/usr/bin/python3", "-c", PYTHON, at_least=5000, PYTHONMALLOC="malloc")
