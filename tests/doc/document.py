@@ -21,6 +21,7 @@ KINDS = ("not run", "needs", "varies", "file", "patch", "from")
 _FENCE = re.compile(r"```(\w*)$")
 _DIRECTIVE = re.compile(r"<!-- ([\w ]+): (.+) -->$")
 _TYPED = re.compile(r"(\$|\(gdb\)) (.*)$")
+_INDENTED = re.compile(r"(?: {4,}|\t)(?:\$ |\(gdb\) |-tm-|\^done|\^error)")
 _CONTINUED = re.compile(r"> (.*)$")
 
 
@@ -77,6 +78,9 @@ def blocks(path: Path, name: str) -> Iterator[Block]:
         if not fence:
             if lines[number].lstrip().startswith("```"):
                 raise ValueError(f"{name}:{number + 1}: a fence that the tests do not read: {lines[number]}")
+            if _INDENTED.match(lines[number]):
+                raise ValueError(f"{name}:{number + 1}: an example that the tests do not read, for want of a fence: "
+                                 f"{lines[number].strip()}")
             number += 1
             continue
         try:

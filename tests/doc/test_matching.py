@@ -85,7 +85,9 @@ class Documents(unittest.TestCase):
 
     def test_what_a_document_must_not_have(self) -> None:
         for text, word in [("```\nx\n", "does not end"), ("<!-- norun: x -->\n```\nx\n```\n", "unknown norun"),
-                           ("  ```\n  x\n  ```\n", "do not read"), ("```c++ x\ny\n```\n", "do not read")]:
+                           ("  ```\n  x\n  ```\n", "do not read"), ("```c++ x\ny\n```\n", "do not read"),
+                           ("text\n\n    -tm-stats\n    ^done\n", "want of a fence"),
+                           ("\t$ ls\n", "want of a fence"), ("    (gdb) p 1\n", "want of a fence")]:
             with self.assertRaisesRegex(ValueError, word):
                 read(text)
         block, = read("```\nx\n$ y\n```\n")
