@@ -77,6 +77,10 @@ const char *pattern_init(struct pattern *pattern, const char *value)
 {
     struct text text = {.at = pattern->text, .is_whole = true};
     bool has_process = false;
+    size_t length = strlen(program_invocation_short_name);
+    length = length < sizeof pattern->program ? length : sizeof pattern->program - 1;
+    memcpy(pattern->program, program_invocation_short_name, length);
+    pattern->program[length] = '\0';
     pattern->owner = 0;
     pattern->is_bound = false;
     if (*value != '/')
@@ -101,12 +105,12 @@ bool pattern_is_ours(const struct pattern *pattern)
     return pattern->owner == 0 || pattern->owner == getpid();
 }
 
-static void add_conversion(struct text *text, char conversion, unsigned long number)
+static void add_conversion(struct text *text, char conversion, const char *program, unsigned long number)
 {
     if (conversion == 'p')
         add_number(text, (unsigned long)getpid());
     else if (conversion == 'e')
-        add(text, program_invocation_short_name, strlen(program_invocation_short_name));
+        add(text, program, strlen(program));
     else if (conversion == 't')
         add_number(text, (unsigned long)(kernel_now() / 1000000000u));
     else if (conversion == 'n')
@@ -124,7 +128,7 @@ bool pattern_expand(const struct pattern *pattern, unsigned long number, char *p
         } else if (*++at == '{') {
             at = strchr(at, '}');
         } else {
-            add_conversion(&text, *at, number);
+            add_conversion(&text, *at, pattern->program, number);
         }
     }
     return text.is_whole;

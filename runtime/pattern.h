@@ -12,6 +12,7 @@
 
 struct pattern {
     char text[SNAPFILE_PATH_MAX]; /* an absolute path once it is expanded */
+    char program[256];            /* its name as it was started: it may write another one over it */
     int owner;                    /* the one process that may write it, 0: each writes its own */
     bool is_bound;                /* the value itself names the owner */
 };

@@ -99,6 +99,11 @@ class AtExit(Held):
         self.assertEqual((7, 1, []), (done.returncode, len(done.stderr.splitlines()), self.files()))
         self.assertIn("File too large", done.stderr)
 
+    def test_the_name_that_the_program_was_started_by(self) -> None:
+        subprocess.run([program("renamed")], env=environment(SNAPSHOT="%e.snap"), cwd=self.directory, check=True,
+                       timeout=LIMIT)
+        self.assertEqual(["renamed.snap"], self.files())
+
     def test_libraries_free_before(self) -> None:
         library = self.directory / "liblate.so"
         subprocess.run([*CC, "-shared", "-fPIC", str(PROGRAMS / "late_free.c"), "-o", str(library)], check=True)
