@@ -73,14 +73,19 @@ static void add_directory(struct text *text)
     add(text, "/", 1);
 }
 
-const char *pattern_init(struct pattern *pattern, const char *value)
+static void keep_name(struct pattern *pattern)
 {
-    struct text text = {.at = pattern->text, .is_whole = true};
-    bool has_process = false;
     size_t length = strlen(program_invocation_short_name);
     length = length < sizeof pattern->program ? length : sizeof pattern->program - 1;
     memcpy(pattern->program, program_invocation_short_name, length);
     pattern->program[length] = '\0';
+}
+
+const char *pattern_init(struct pattern *pattern, const char *value)
+{
+    struct text text = {.at = pattern->text, .is_whole = true};
+    bool has_process = false;
+    keep_name(pattern);
     pattern->owner = 0;
     pattern->is_bound = false;
     if (*value != '/')
