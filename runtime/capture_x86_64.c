@@ -67,8 +67,7 @@ struct chain {
 struct walk {
     uint32_t room;  /* frames that `known` holds */
     uint32_t fresh; /* frames of the last walk in `found` */
-    uint32_t first; /* the others are [first, end) of `known` */
-    uint32_t end;
+    uint32_t first; /* the others are [first, room) of `known` */
     uint32_t turn;
     uint32_t losses;    /* LOSS_WEIGHT for each, less one for every other walk */
     uint32_t blind;     /* so many frames are walked before the last walk is looked at */
@@ -123,7 +122,7 @@ static void cut_chain(char **memory, size_t frames, struct chain *chain)
 
 static void forget_walk(struct walk *walk)
 {
-    walk->first = walk->end = walk->room;
+    walk->first = walk->room;
     walk->fresh = 0;
     walk->known.words[walk->room] = 0;
     walk->end_kind = CHAIN_OPEN;
@@ -290,7 +289,7 @@ static __attribute__((noinline)) enum step leave(const struct chain *found, uint
 /* Moves what is left of the last walk to where as many new frames as there may be fit before it. */
 static __attribute__((noinline, cold)) void move_to_end(struct walk *walk, uint32_t most)
 {
-    uint32_t count = walk->end - walk->first;
+    uint32_t count = walk->room - walk->first;
     if (count > most) {
         count = most;
         walk->end_kind = CHAIN_OPEN;
@@ -304,7 +303,6 @@ static __attribute__((noinline, cold)) void move_to_end(struct walk *walk, uint3
     memmove(known->by_rbps + to, known->by_rbps + walk->first, count * sizeof *known->by_rbps);
     walk->sure += to - walk->first;
     walk->first = to;
-    walk->end = walk->room;
 }
 
 /* Puts the frames that the last walk found before the others. */
@@ -397,7 +395,7 @@ static inline void adapt(struct walk *walk, uint32_t lost_at)
 /* The frames from `sure` on were last loaded from what lay further in than MET. */
 static inline void doubt_from(struct walk *walk, uint32_t at, const struct place *met)
 {
-    uintptr_t doubt = walk->sure < walk->end ? walk->doubt : 0;
+    uintptr_t doubt = walk->sure < walk->room ? walk->doubt : 0;
     walk->sure = at;
     walk->doubt = doubt > rsp_of(met->slot) ? doubt : rsp_of(met->slot);
 }
@@ -408,17 +406,17 @@ static inline void doubt_from(struct walk *walk, uint32_t at, const struct place
 static inline bool reuse(struct walk *walk, uint32_t at, uint32_t count, uint32_t limit, const struct place *place,
                          uint32_t *reached)
 {
-    uint32_t bound = limit - count < walk->end - at ? at + limit - count + 1 : walk->end;
+    uint32_t bound = limit - count < walk->room - at ? at + limit - count + 1 : walk->room;
     *reached = (uint32_t)confirm(walk, at, bound, count, place);
-    if (*reached != bound || (bound == walk->end && walk->end_kind == CHAIN_OPEN && bound - at < limit - count))
+    if (*reached != bound || (bound == walk->room && walk->end_kind == CHAIN_OPEN && bound - at < limit - count))
         return false;
     walk->known.slots[at] = place->slot;
     if (place->slot & SLOT_BY_RBP)
         walk->known.by_rbps[at] = walk->found.by_rbps[count];
-    if (bound < walk->end)
+    if (bound < walk->room)
         doubt_from(walk, bound, place);
     else
-        walk->sure = walk->end;
+        walk->sure = walk->room;
     walk->first = at;
     return true;
 }
@@ -466,7 +464,7 @@ static inline uint64_t walk_new(struct walk *walk, struct place place, uint32_t 
 {
     uint64_t hash = 0;
     uint32_t count = 0;
-    uint32_t at = walk->first, end = walk->end;
+    uint32_t at = walk->first, end = walk->room;
     uint32_t look_from = walk->blind;
     uint32_t lost_at = 0;
     enum step step = STEP_ON;
@@ -499,7 +497,7 @@ static inline uint64_t walk_new(struct walk *walk, struct place place, uint32_t 
     else if (step == STEP_CUT)
         walk->end_kind = CHAIN_CUT;
     walk->fresh = count;
-    walk->sure = walk->end;
+    walk->sure = walk->room;
     return hash;
 }
 
@@ -513,7 +511,7 @@ bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit
         .pc = (uintptr_t)caller.return_address, .slot = (uintptr_t)(frame + 1), .rbp = *frame, .rbp_loaded_from = 0};
     settle(walk);
     uint64_t hash = walk_new(walk, place, limit);
-    uint32_t all = walk->fresh + walk->end - walk->first - walk->ends_in_zero;
+    uint32_t all = walk->fresh + walk->room - walk->first - walk->ends_in_zero;
     uint32_t nframe = all < limit ? all : limit;
     uint32_t outer = nframe > walk->fresh ? nframe - walk->fresh : 0;
     const uint64_t *hashes = walk->known.words + walk->first;

@@ -66,8 +66,7 @@ static void raise_peak(int64_t bytes)
 static unsigned lanes_in_use(void)
 {
     uint32_t given = state_peek(lanes_given);
-    return given < OWN_LANES && !tm_state.lanes[FORK_LANE].claimed && !tm_state.lanes[FORK_LANE].bytes ? given
-                                                                                                       : TM_LANES;
+    return given < OWN_LANES ? given : TM_LANES;
 }
 
 static int64_t sum_of_lanes(void)
