@@ -9,17 +9,19 @@ import re
 import shutil
 import signal
 import stat
+import struct
 import subprocess
 import sys
 import threading
 import time
 import unittest
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "gdb"))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "gdb"), str(Path(__file__).resolve().parents[2] / "gdb")]
 
 from support import BUILD, CC, PROGRAMS, RUNTIME, gdb, kernel_core, new_directory, preload, program, rows  # noqa: E402
+from tm.launcher.corefile import CoreFile  # noqa: E402
 
 LAUNCHER = BUILD / "tracemalloc"
 LIMIT = 120
@@ -163,6 +165,70 @@ class Help(LauncherTest):
         self.assertNotIn("Traceback", done.stderr)
         for option in ("--program", "--sysroot"):
             self.assertRefused(launch("stats", core(), option, "/nowhere"), 3, option, "/nowhere")
+
+
+EXTREMES = (0, 1, 0x7f, 0xffff, 1 << 31, (1 << 32) - 1, 1 << 62, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)
+
+
+def damages(whole: bytes) -> Iterator[tuple[int, bytes]]:
+    """A 64-bit core, by (place, bytes there): its header, its first segments and its notes set to extremes."""
+    table, = struct.unpack_from("<Q", whole, 32)
+    notes, _, _, size = struct.unpack_from("<QQQQ", whole, table + 8)
+    fields = [(16, 2), (18, 2), (20, 4), (24, 8), (32, 8), (40, 8), (48, 4), *((place, 2) for place in range(52, 64, 2))]
+    fields += [(table + 56 * number + place, width) for number in range(4)
+               for place, width in ((0, 4), (4, 4), *((place, 8) for place in range(8, 56, 8)))]
+    fields += [(place, 8) for place in range(notes, notes + size - 8, 8)]
+    for place, width in fields:
+        for value in EXTREMES:
+            if value < 1 << 8 * width:
+                yield place, value.to_bytes(width, "little")
+    # So many segments that their number is elsewhere: in the first section, which here ends in a segment's flags.
+    for value in EXTREMES[:6]:
+        start = bytearray(whole[:table + 64])
+        start[40:48], start[56:58] = (table + 4 - 44).to_bytes(8, "little"), b"\xff\xff"
+        start[table + 4:table + 8] = value.to_bytes(4, "little")
+        yield 0, bytes(start)
+
+
+class Damage(LauncherTest):
+    """Files that say of themselves what is not so."""
+
+    def test_a_core_that_was_damaged_anywhere(self) -> None:
+        path = new_directory() / "damaged.core"
+        shutil.copy(core(), path)
+        whole = core().read_bytes()
+        programs = set()
+        with open(path, "r+b", buffering=0) as file:
+            for place, content in damages(whole):
+                os.pwrite(file.fileno(), content, place)
+                with self.subTest(place=place, content=content):
+                    programs.add(CoreFile(str(path)).program)
+                os.pwrite(file.fileno(), whole[place:place + len(content)], place)
+        self.assertLessEqual({"", str(held())}, programs)
+        self.assertEqual(str(held()), CoreFile(str(path)).program)
+
+    def test_a_damaged_core_is_one_line(self) -> None:
+        path = new_directory() / "damaged.core"
+        for place in (32, struct.unpack_from("<Q", core().read_bytes(), 32)[0] + 8):
+            content = bytearray(core().read_bytes())
+            content[place:place + 8] = (1 << 63).to_bytes(8, "little")
+            path.write_bytes(content)
+            done = launch("stats", path)
+            self.assertEqual((3, ""), (done.returncode, done.stdout))
+            for line in done.stderr.splitlines():
+                self.assertTrue(line.startswith("tracemalloc"), done.stderr)
+
+    def test_a_program_that_is_not_whole(self) -> None:
+        path = new_directory() / "part"
+        whole = held().read_bytes()
+        beyond = bytearray(whole)
+        beyond[32:40] = (1 << 63).to_bytes(8, "little")
+        empty = bytearray(whole)
+        empty[54:56] = bytes(2)
+        for content in (whole[:20], whole[:52], whole[:57], whole[:63], whole[:100], beyond, empty):
+            path.write_bytes(content)
+            path.chmod(0o755)
+            self.assertRefused(launch("run", path), 126, str(path), "not a whole ELF file")
 
 
 class Run(LauncherTest):

@@ -10,7 +10,8 @@ _ET_CORE = 4
 _PT_LOAD, _PT_NOTE = 1, 4
 _NT_PRPSINFO, _NT_AUXV, _NT_FILE, _NT_GNU_BUILD_ID = 3, 6, 0x46494c45, 3
 _AT_ENTRY, _AT_EXECFN = 9, 31
-_NOTES_MAX = 64 << 20
+_READ_MAX = 64 << 20   # bytes at once; the notes of a core with very many threads are less
+_NOTES_MAX = 64 << 20  # bytes of all notes
 _PATH_MAX = 4096
 _SEGMENTS_BEYOND = 0xffff  # so many segments: the number is in section 0
 
@@ -54,12 +55,14 @@ class CoreFile:
         self.command = ""    # the first 16 characters of its name
         with open(path, "rb") as file:
             self._file = file.fileno()
+            self._size = os.fstat(self._file).st_size
+            self._notes_left = _NOTES_MAX
             try:
-                self._read(os.fstat(self._file).st_size)
+                self._read()
             except _DAMAGE:
                 pass
 
-    def _read(self, size: int) -> None:
+    def _read(self) -> None:
         header = self._bytes(0, 64)
         self._is_64 = header[4] == 2
         self._order = ">" if header[5] == 2 else "<"
@@ -67,9 +70,9 @@ class CoreFile:
         auxiliary: dict[int, int] = {}
         mappings: list[_Mapping] = []
         for segment in self._segments:
-            if segment.type != _PT_NOTE or segment.size > _NOTES_MAX:
+            if segment.type != _PT_NOTE:
                 continue
-            for kind, content in self._notes(self._bytes(segment.offset, min(segment.size, size - segment.offset))):
+            for kind, content in self._notes(self._bytes(segment.offset, segment.size)):
                 if kind == _NT_AUXV:
                     auxiliary = {key: value for key, value in self._pairs(content)}
                 elif kind == _NT_FILE:
@@ -91,7 +94,11 @@ class CoreFile:
             self.program = name if os.path.isabs(name) else ""
 
     def _bytes(self, offset: int, size: int) -> bytes:
-        return os.pread(self._file, size, offset)
+        """As many as the file has of them."""
+        size = min(size, self._size - offset)
+        if size > _READ_MAX:
+            raise ValueError(f"{size} bytes at once")
+        return os.pread(self._file, size, offset) if size > 0 else b""
 
     def _unpack(self, codes: str, data: bytes, place: int = 0) -> tuple[int, ...]:
         return struct.unpack_from(self._order + codes, data, place)
@@ -102,6 +109,8 @@ class CoreFile:
         size, count = self._unpack("HH", header, 54 if self._is_64 else 42)
         if count == _SEGMENTS_BEYOND:
             count, = self._unpack("I", self._bytes(sections, 64), 44 if self._is_64 else 28)
+        if size < (56 if self._is_64 else 32):
+            raise ValueError(f"segments of {size} bytes")
         data = self._bytes(table, size * count)
         for place in range(0, len(data) - size + 1, size):
             if self._is_64:
@@ -111,6 +120,9 @@ class CoreFile:
             yield _Segment(kind, offset, address, length)
 
     def _notes(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        self._notes_left -= len(data)
+        if self._notes_left < 0:
+            raise ValueError("more notes than any core has")
         place = 0
         while place + 12 <= len(data):
             name_size, size, kind = self._unpack("III", data, place)
@@ -150,7 +162,7 @@ class CoreFile:
             kind, = self._unpack("I", entries, place)
             offset, = self._unpack("Q" if self._is_64 else "I", entries, place + (8 if self._is_64 else 4))
             length, = self._unpack("Q" if self._is_64 else "I", entries, place + (32 if self._is_64 else 16))
-            if kind == _PT_NOTE and length <= _NOTES_MAX:
+            if kind == _PT_NOTE:
                 for note, content in self._notes(self._memory(start + offset, length)):
                     if note == _NT_GNU_BUILD_ID:
                         return content

@@ -62,7 +62,7 @@ def check_preloadable(path: str, library: str) -> None:
         program = os.fsdecode(words[0])
     if not start.startswith(b"\x7fELF"):
         return  # the kernel or execvp knows what to do, mostly a shell
-    own, its = _kind(library), _kind(program)
+    own, its = _kind(library, CANNOT_RUN), _kind(program, NOT_RUNNABLE)
     if own != its:
         raise Failure(f"{program} is a {its} program and the library is {own}: it cannot be preloaded; build "
                       f"tracemalloc for {its}", CANNOT_RUN)
@@ -95,30 +95,35 @@ def _attributes(path: str) -> list[str]:
         return []
 
 
-def _header(path: str) -> tuple[bytes, _Kind]:
+def _header(path: str, status: int) -> tuple[bytes, _Kind]:
+    """Failure with that status if the file is cut short."""
     with open(path, "rb") as file:
         header = file.read(64)
-    if len(header) < 52 or not header.startswith(b"\x7fELF"):
-        raise Failure(f"{path}: not a whole ELF file", CANNOT_RUN)
+    is_64 = header[4:5] == b"\x02"
+    if len(header) < (64 if is_64 else 52) or not header.startswith(b"\x7fELF"):
+        raise Failure(f"{path}: not a whole ELF file", status)
     order = ">" if header[5] == 2 else "<"
     machine, = struct.unpack_from(order + "H", header, 18)
-    return header, _Kind(64 if header[4] == 2 else 32, order, machine)
+    return header, _Kind(64 if is_64 else 32, order, machine)
 
 
-def _kind(path: str) -> _Kind:
-    return _header(path)[1]
+def _kind(path: str, status: int) -> _Kind:
+    return _header(path, status)[1]
 
 
 def _has_loader(path: str) -> bool:
     """Whether the program names a loader, PT_INTERP."""
-    header, kind = _header(path)
+    header, kind = _header(path, NOT_RUNNABLE)
     is_64 = kind.bits == 64
     table, = struct.unpack_from(kind.order + ("Q" if is_64 else "I"), header, 32 if is_64 else 28)
     size, count = struct.unpack_from(kind.order + "HH", header, 54 if is_64 else 42)
+    # The kernel takes no other sizes either.
+    if table + size * count > os.path.getsize(path) or size != (56 if is_64 else 32):
+        raise Failure(f"{path}: not a whole ELF file", NOT_RUNNABLE)
     with open(path, "rb") as file:
         file.seek(table)
         entries = file.read(size * count)
-    types = [struct.unpack_from(kind.order + "I", entries, place)[0] for place in range(0, len(entries) - 3, size or 1)]
+    types = [struct.unpack_from(kind.order + "I", entries, place)[0] for place in range(0, size * count, size)]
     return _PT_INTERP in types or _is_loader(path)
 
 
