@@ -20,10 +20,10 @@ TIMEOUT = 300
 # The child of the fork has the same blocks as its parent at that moment, and is free to make more to look at them.
 SCRIPT = """
 import ctypes, gc, json, os, sys, tracemalloc, workload
-helper = ctypes.PyDLL(None)
-if not helper.oracle_can_compare():
+oracle = ctypes.PyDLL(None)
+if not oracle.oracle_can_compare():
     sys.exit("no oracle")
-helper.oracle_mark()
+oracle.oracle_mark()
 tracemalloc.start(1)
 kept = workload.work()
 gc.collect()
@@ -36,7 +36,7 @@ if os.fork() == 0:
         json.dump(lines, file)
     os._exit(0)
 os.wait()
-helper.oracle_compare(b"blocks")
+oracle.oracle_compare(b"blocks")
 """
 
 
@@ -63,10 +63,10 @@ class Oracle(ProgramTest):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        helper = compile_file(HERE / "oracle.c", new_directory() / "oracle.so", "-O2", "-fPIC", "-shared", "-I",
+        oracle = compile_file(HERE / "oracle.c", new_directory() / "oracle.so", "-O2", "-fPIC", "-shared", "-I",
                               str(SOURCE / "runtime"))
         environment = traced()
-        environment.update(LD_PRELOAD=f"{environment['LD_PRELOAD']} {helper}", PYTHONMALLOC="malloc",
+        environment.update(LD_PRELOAD=f"{environment['LD_PRELOAD']} {oracle}", PYTHONMALLOC="malloc",
                            PYTHONPATH=str(HERE), PYTHONDONTWRITEBYTECODE="1")
         directory = fresh_run_directory()
         done = subprocess.run([interpreter(), "-c", SCRIPT], env=environment, cwd=directory, text=True,
