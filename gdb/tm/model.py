@@ -45,6 +45,12 @@ def format_size(size: float, sign: bool) -> str:
     return f"{size:{'+' if sign else ''}.{digits}f} {_UNITS[unit]}"
 
 
+def exact_size(size: int) -> str:
+    """`1.2 MiB (1,258,291 B)`, and where that says it all, `107 B`."""
+    text = format_size(size, False)
+    return text if text.endswith(" B") else f"{text} ({size:,} B)"
+
+
 # What a frame compares as. An itemgetter is three times faster here than a function of ours.
 _pair: Callable[[RawFrame], Pair] = itemgetter(slice(2))
 
@@ -440,6 +446,11 @@ class Rows:
                 counts[index] += count
             self._totals = [total for total in zip(range(len(counts)), sizes, counts) if total[2]]
         return self._totals
+
+    def sums(self) -> tuple[int, int]:
+        """(bytes, blocks) of all sites."""
+        totals = self.totals()
+        return sum(size for _, size, _ in totals), sum(blocks for _, _, blocks in totals)
 
     def with_sites(self, sites: Sequence[Site]) -> Rows:
         """The same blocks, other objects for their sites."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -12,6 +15,7 @@ import stat
 import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 import unittest
@@ -131,6 +135,12 @@ class Help(LauncherTest):
             self.assertRegex(text, rf"(?s)examples:\n  tracemalloc {command}")
             self.assertLessEqual(max(map(len, text.splitlines())), 100, command)
 
+    def test_without_its_package(self) -> None:
+        alone = new_directory() / "tracemalloc"
+        shutil.copy(LAUNCHER, alone)
+        for command, status in (("stats", 3), ("run", 125)):
+            self.assertRefused(launch(command, "true", launcher=alone), status, "does not load")
+
     def test_wrong_command_lines(self) -> None:
         snap = str(named())
         cases: list[tuple[list[str], str]] = [
@@ -174,7 +184,8 @@ def damages(whole: bytes) -> Iterator[tuple[int, bytes]]:
     """A 64-bit core, by (place, bytes there): its header, its first segments and its notes set to extremes."""
     table, = struct.unpack_from("<Q", whole, 32)
     notes, _, _, size = struct.unpack_from("<QQQQ", whole, table + 8)
-    fields = [(16, 2), (18, 2), (20, 4), (24, 8), (32, 8), (40, 8), (48, 4), *((place, 2) for place in range(52, 64, 2))]
+    fields = [(16, 2), (18, 2), (20, 4), (24, 8), (32, 8), (40, 8), (48, 4),
+              *((place, 2) for place in range(52, 64, 2))]
     fields += [(table + 56 * number + place, width) for number in range(4)
                for place, width in ((0, 4), (4, 4), *((place, 8) for place in range(8, 56, 8)))]
     fields += [(place, 8) for place in range(notes, notes + size - 8, 8)]
@@ -457,6 +468,52 @@ class View(LauncherTest):
         self.assertEqual(self.assertDone(launch("stats", named(), "--limit", "1")),
                          self.assertDone(launch("stats", "-limit", "1", named())))
 
+    def test_files_whose_names_begin_with_a_hyphen(self) -> None:
+        directory = new_directory()
+        shutil.copy(named(), directory / "-x.snap")
+        for words in (["stats", "--", "-x.snap"], ["stats", "--limit", "1", "--", "-x.snap", "function"],
+                      ["info", "--", "-x.snap"], ["traces", "--", "-x.snap"],
+                      ["export", "folded", "--", "-x.snap", "-a"], ["export", "folded", named(), "--", "-b"],
+                      ["snapshot", "--", "-x.snap", "-limit"]):
+            with self.subTest(words=words):
+                self.assertDone(launch(*words, directory=directory))
+        self.assertDone(launch("compare", "--", "-x.snap", named(), directory=directory), 1)
+        self.assertEqual({"-x.snap", "-a", "-b", "-limit"}, set(os.listdir(directory)))
+
+    def test_names_that_are_not_utf_8(self) -> None:
+        directory = new_directory()
+        name = os.fsdecode(b"a\xff.snap")
+        shutil.copy(named(), directory / name)
+        for locale in ("C", "C.UTF-8", "en_US.UTF-8"):
+            with self.subTest(locale=locale):
+                environment = {"PATH": os.environ["PATH"], "LC_ALL": locale}
+                text = self.assertDone(launch("stats", name, directory=directory, environment=environment))
+                self.assertTrue(text.startswith("a\\udcff.snap (held): "), text)
+
+    def test_a_site_that_is_not_there(self) -> None:
+        line = Ask("line").line()
+        for json_word in ([], ["--json"]):
+            with self.subTest(json=json_word):
+                self.assertRefused(launch("traces", snapshot(), "--site", "99", *json_word), 2, "from site 99")
+                self.assertDone(launch("traces", snapshot(), "--site", "0", *json_word))
+                self.assertDone(launch("traces", snapshot(), "--site", "0", "--exclude", f"held.c:{line}", *json_word),
+                                1)
+
+    def test_traces_of_a_site_that_the_filters_leave_out(self) -> None:
+        directory = new_directory()
+        self.assertDone(launch("run", "-o", "echo.snap", "/bin/echo", directory=directory))
+        sites = {row["site"]: row["frames"][0]["filename"] for row in json.loads(
+            launch("traces", "echo.snap", "--json", "--wrappers", "none", directory=directory).stdout)["rows"]}
+        names = list(sites.values())
+        site, filename = next((site, name) for site, name in sites.items() if names.count(name) < len(names))
+        for words in ([], ["--json"]):
+            self.assertDone(launch("traces", "echo.snap", "--site", site, "--wrappers", "none", "--exclude", filename,
+                                   *words, directory=directory), 1)
+
+    def test_a_group_by_function_has_a_file_in_json(self) -> None:
+        row, = json.loads(launch("stats", named(), "function", "--json").stdout)["rows"]
+        self.assertEqual((str(PROGRAMS / "held.c"), 0, "main"), (row["filename"], row["lineno"], row["function"]))
+
     def test_compare_and_limits(self) -> None:
         directory = new_directory()
         self.assertDone(launch("run", "-o", "%e.snap", "/bin/echo", directory=directory))
@@ -518,6 +575,58 @@ class Ends(LauncherTest):
             os.kill(int((directory / "pid").read_text()), 0)
 
 
+class OnATerminal(LauncherTest):
+    """With standard output and error on a terminal of 60 columns."""
+
+    def shown(self, *words: str | Path | int, until: str = "", **variables: str) -> str:
+        """What comes on the screen, until the command ends or that is on it: then Ctrl-C is sent."""
+        environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+        process, screen = pty.fork()
+        if process == 0:
+            try:
+                fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+                os.execve(LAUNCHER, [str(LAUNCHER), *map(str, words)], {**environment, **variables})
+            finally:
+                os._exit(127)
+        watchdog = threading.Timer(LIMIT, os.kill, (process, signal.SIGKILL))
+        watchdog.start()
+        text = b""
+        with contextlib.suppress(OSError):  # the terminal is gone
+            while chunk := os.read(screen, 4096):
+                text += chunk
+                if until and until in text.decode():
+                    os.write(screen, b"\x03")
+                    until = ""
+        watchdog.cancel()
+        os.waitpid(process, 0)
+        os.close(screen)
+        return text.decode().replace("\r\n", "\n")
+
+    def test_source_lines_end_where_the_terminal_does(self) -> None:
+        directory = new_directory()
+        source = directory / "wide.c"
+        source.write_text(f"#include <stdlib.h>\nvoid *held; int main(void) {{ held = malloc(9); return 0; /* "
+                          f"{'wide ' * 20}*/ }}\n")
+        subprocess.run([*CC, "-g", "-o", str(directory / "wide"), str(source)], check=True)
+        self.assertDone(launch("run", "-o", directory / "wide.snap", directory / "wide"))
+        text = self.shown("stats", directory / "wide.snap")
+        cut = [line for line in text.splitlines() if line.endswith("...")]
+        self.assertEqual([59], [len(line) for line in cut], text)
+        self.assertIn("wide */ }", launch("stats", directory / "wide.snap").stdout)
+
+    def test_progress_comes_after_a_second_and_goes(self) -> None:
+        directory = new_directory()
+        slow = directory / "slow-gdb"
+        slow.write_text("#!/bin/sh\nsleep 2\nexec gdb \"$@\"\n")
+        slow.chmod(0o755)
+        text = self.shown("info", core(), "--gdb", slow)
+        self.assertRegex(text, r"\rtracemalloc: GDB has worked for \d s, Ctrl-C stops it\r +\rProgram: ")
+        self.assertNotIn("Ctrl-C", launch("info", core(), "--gdb", slow).stderr)
+        slow.write_text("#!/bin/sh\nexec sleep 60\n")
+        text = self.shown("info", core(), "--gdb", slow, until="Ctrl-C stops it")
+        self.assertRegex(text, r"\r +\r(\^C)?$|\^C\r +\r$")
+
+
 class Gdb(LauncherTest):
     def test_a_program_a_core_and_a_process(self) -> None:
         commands = "break wait_for_input\nrun\ntm-stats\nshow environment LD_PRELOAD\n"
@@ -533,8 +642,9 @@ class Installed(LauncherTest):
         """Staged under DESTDIR and used there, through a symbolic link, from another directory."""
         root = new_directory()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-        made = subprocess.run(["make", "-C", str(BUILD), "install", f"DESTDIR={root}"], env=environment, timeout=LIMIT,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        # Not install, which would make directories in the build tree as well.
+        made = subprocess.run(["make", "-C", str(BUILD), "install-am", f"DESTDIR={root}"], env=environment,
+                              timeout=LIMIT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.assertEqual(0, made.returncode, made.stdout)
         there, = (path for path in root.glob("**/bin/tracemalloc"))
         self.assertNotIn(str(BUILD), there.read_text())

@@ -13,9 +13,7 @@ from ..errors import in_one_line
 from ..reader import Reader
 from . import progress
 from .arguments import VALUES, find_option
-from .completion import Cursor, filenames
-
-__all__ = ["Command", "filenames", "tracing_reader"]
+from .completion import Cursor
 
 
 class Command(gdb.Command):

@@ -12,8 +12,9 @@ from .. import domains
 from ..model import KEY_TYPES, Frame, Snapshot, StatisticDiff, format_size
 from ..snapfile import TIME_FORMAT, time_of
 from .arguments import Arguments, alternatives, grouping, one_of, parse
-from .command import Command, filenames, tracing_reader
-from .rows import GROUPS, count, notes, print_rows, recursion, sizes
+from .command import Command, tracing_reader
+from .completion import filenames
+from .rows import GROUPS, count, notes, print_rows, recursion
 from .view import View, look, remarks
 
 OPTIONS = ("-cumulative", "-limit")
@@ -119,10 +120,10 @@ def _print_comparison(old: _Side, new: _Side, key_type: str, arguments: Argument
     shown = changed[:limit]
     print_rows(shown, key_type, {**domains.names_in(was.info), **domains.names_in(now.info)})
     if arguments.is_cumulative:
-        notes(recursion(shown, *sizes(now)))
+        notes(recursion(shown, *now.rows.sums()))
     if len(shown) < len(changed):
         print(_left_out(changed[len(shown):], arguments.is_cumulative))
-    (old_size, old_blocks), (size, blocks) = sizes(was), sizes(now)
+    (old_size, old_blocks), (size, blocks) = was.rows.sums(), now.rows.sums()
     print(f"Total: {format_size(size, False)} ({format_size(size - old_size, True)}) in "
           f"{count(blocks, 'block')} ({blocks - old_blocks:+,})")
 

@@ -10,8 +10,9 @@ import gdb
 from .. import export
 from ..model import format_size
 from .arguments import alternatives, one_file, one_of, parse
-from .command import Command, filenames, tracing_reader
-from .rows import count, notes, sizes
+from .command import Command, tracing_reader
+from .completion import filenames
+from .rows import count, notes
 from .view import look, remarks
 
 _USAGE = "tm-export FORMAT FILE"
@@ -49,7 +50,7 @@ Example:
                 gdb.write(f"Note: {note}.\n", gdb.STDERR)
             return
         file_size = export.save(view.snapshot, format_name, filename)
-        size, blocks = sizes(view.snapshot)
+        size, blocks = view.snapshot.rows.sums()
         print(f"exported {filename} as {format_name}: {count(blocks, 'block')}, {format_size(size, False)}, "
               f"from {count(len(view.snapshot.rows.totals()), 'site')}; the file has {format_size(file_size, False)}"
               f"{remarks([view])}")

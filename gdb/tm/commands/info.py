@@ -7,7 +7,7 @@ from typing import Mapping
 
 from .. import domains
 from ..inside import in_runtime
-from ..model import format_size
+from ..model import exact_size, format_size
 from ..reader import Reader
 from ..runtime import Runtime, State
 from ..tables import Counted
@@ -80,7 +80,7 @@ def _facts(reader: Reader) -> dict[str, str]:
         facts |= _runtime_facts(reader, reader.tables)
     else:
         facts["Blocks"] = f"{blocks:,} were found"
-        facts["Size"] = _bytes(sum(size * number for size, number in zip(counted.sizes, counted.counts)))
+        facts["Size"] = exact_size(sum(size * number for size, number in zip(counted.sizes, counted.counts)))
         facts["Sites"] = f"{len(counted.sites):,} with live blocks"
     facts |= _domain_facts(counted, reader.tables.domain_names())
     if counted.missing:
@@ -94,9 +94,9 @@ def _state_facts(state: State, blocks: int) -> dict[str, str]:
     return {
         "Tracing": _tracing(state),
         "Blocks": f"{blocks:,}",
-        "Current": _bytes(state.current),
-        "Peak": _bytes(state.peak) + _peak_bound(state),
-        "Tracer's memory": _bytes(state.arena_bytes) + per_block,
+        "Current": exact_size(state.current),
+        "Peak": exact_size(state.peak) + _peak_bound(state),
+        "Tracer's memory": exact_size(state.arena_bytes) + per_block,
         "Lost": count(state.lost, "block") + (" for want of memory" if state.lost else ""),
         "Sites": f"{state.site_count:,}",
         "Nodes": f"{state.node_count:,}",
@@ -142,11 +142,6 @@ def _tracing(state: State) -> str:
     if not state.is_tracing:
         return "no" if not state.started else f"no, stopped ({frames} when it was)"
     return f"yes, {frames}" + (", in the middle of a fork" if state.is_forking else "")
-
-
-def _bytes(size: int) -> str:
-    text = format_size(size, False)
-    return text if text.endswith(" B") else f"{text} ({size:,} B)"
 
 
 def _peak_bound(state: State) -> str:

@@ -21,7 +21,7 @@ from ..symbols import source_file
 from . import compare, stats
 from .arguments import Arguments, grouping, parse
 from .command import tracing_reader
-from .rows import newer_sources, sizes
+from .rows import newer_sources
 from .traceback import address_of
 from .view import View, look
 
@@ -108,7 +108,7 @@ def _how(key_type: str, arguments: Arguments, views: Sequence[View]) -> Fields:
 
 
 def _total(snapshot: Snapshot) -> Fields:
-    size, count = sizes(snapshot)
+    size, count = snapshot.rows.sums()
     return {"size": size, "count": count}
 
 

@@ -9,7 +9,7 @@ import re
 from typing import Iterable, Mapping, Sequence, Union
 
 from .. import domains
-from ..model import Frame, Snapshot, Statistic, StatisticDiff, Traceback, format_size
+from ..model import Frame, Statistic, StatisticDiff, Traceback, format_size
 from ..symbols import source_file
 from . import settings, terminal
 from .terminal import Styles, columns_of
@@ -25,12 +25,6 @@ _ELLIPSIS = "..."
 def count(number: int, noun: str) -> str:
     """`1 block`, `12,345 blocks`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def sizes(snapshot: Snapshot) -> tuple[int, int]:
-    """(bytes, blocks) of a whole snapshot."""
-    totals = snapshot.rows.totals()
-    return sum(size for _, size, _ in totals), sum(blocks for _, _, blocks in totals)
 
 
 def notes(lines: Iterable[str]) -> None:

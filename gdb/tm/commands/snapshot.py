@@ -9,8 +9,9 @@ import gdb
 from .. import snapfile
 from ..model import format_size
 from .arguments import one_file, parse
-from .command import Command, filenames, tracing_reader
-from .rows import count, notes, sizes
+from .command import Command, tracing_reader
+from .completion import filenames
+from .rows import count, notes
 
 _ACTION = "save"
 _USAGE = "tm-snapshot save FILE"
@@ -47,7 +48,7 @@ Example:
             raise gdb.GdbError("a snapshot is no text for GDB's output: give a file name, ./- for one that is called -")
         snapshot = tracing_reader().take_snapshot(with_addresses=False)
         file_size = snapfile.save(snapshot, filename)
-        size, blocks = sizes(snapshot)
+        size, blocks = snapshot.rows.sums()
         print(f"saved {filename}: {count(blocks, 'block')}, {format_size(size, False)}, "
               f"from {count(len(snapshot.rows.sites), 'site')}; the file has {format_size(file_size, False)}")
         notes(snapshot.notes)

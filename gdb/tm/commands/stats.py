@@ -9,7 +9,7 @@ from .. import domains
 from ..model import KEY_TYPES, Snapshot, Statistic, format_size
 from .arguments import Arguments, grouping, parse
 from .command import Command, tracing_reader
-from .rows import GROUPS, count, left_out, notes, print_rows, recursion, sizes
+from .rows import GROUPS, count, left_out, notes, print_rows, recursion
 from .view import look, remarks
 
 OPTIONS = ("-cumulative", "-limit")
@@ -71,7 +71,7 @@ def _print_stats(source: str, snapshot: Snapshot, key_type: str, arguments: Argu
     limit = arguments.limit
     view = look(snapshot, key_type, arguments.is_cumulative)
     statistics = view.snapshot.statistics(key_type, arguments.is_cumulative)
-    size, blocks = sizes(view.snapshot)
+    size, blocks = view.snapshot.rows.sums()
     total = f"{format_size(size, False)} in {count(blocks, 'block')}"
     groups = GROUPS[key_type] if len(statistics) != 1 else GROUPS[key_type][:-1]
     how = ", counted at every frame of their tracebacks" if arguments.is_cumulative else ""

@@ -17,7 +17,7 @@ from .terminal import Styles
 from .view import look, remarks
 
 _Order = Callable[[int, Kind], Tuple[int, ...]]
-_ORDERS: dict[str, _Order] = {
+ORDERS: dict[str, _Order] = {
     "size": lambda address, kind: (-kind.size, address),
     "address": lambda address, kind: (address, kind.domain),
     "site": lambda address, kind: (kind.site_index, address),
@@ -81,11 +81,11 @@ Example:
         print(f"Total: {total}")
 
     def values(self, option: str) -> Iterable[str]:
-        return _ORDERS if option == "-sort" else super().values(option)
+        return ORDERS if option == "-sort" else super().values(option)
 
 
 def _order(word: str | None) -> _Order:
-    return _ORDERS["size" if word is None else one_of(word, _ORDERS, "key to sort by")]
+    return ORDERS["size" if word is None else one_of(word, ORDERS, "key to sort by")]
 
 
 def _choice(arguments: Arguments, survey: Survey, names: Mapping[int, str]) -> tuple[set[int], str]:

@@ -84,8 +84,6 @@ class _Gdb(types.ModuleType):
     def parameter(name: str) -> Any:
         if name in _parameters:
             return _parameters[name].value
-        if name == "width":
-            return shutil.get_terminal_size().columns if os.isatty(1) else None
         if name in ("style enabled", "confirm"):
             return False
         raise _Error(f"there is no setting {name} without GDB")
@@ -180,9 +178,15 @@ def use(taken: Taken) -> None:
     if "gdb" not in sys.modules:
         sys.modules["gdb"] = _Gdb("gdb")
         from .. import reader
+        from ..commands import register, terminal
         setattr(reader, "Reader", _SnapshotReader)
-        from ..commands import register
+        setattr(terminal, "width", _width)
         register()
+
+
+def _width() -> int | None:
+    """What terminal.py would find, which does not know that the output is collected here first."""
+    return shutil.get_terminal_size().columns if os.isatty(1) else None
 
 
 def run(command: str, words: Sequence[str]) -> None:
@@ -222,7 +226,6 @@ _HINTS = (
     (r": tm-stats traceback, or -cumulative, shows", ": grouping by traceback, or --cumulative, shows"),
     (r"; set tm wrappers (.+?) counts for", r"; --wrappers '\1' counts for"),
     (r"tm-stats (domain|filename) (shows|has)", r"stats by \1 \2"),
-    (r"tm-traces shows", "without --site, traces shows"),
     (r"tm-filter (include|exclude)", r"--\1"),
 )
 

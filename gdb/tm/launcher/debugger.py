@@ -12,11 +12,15 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from contextlib import suppress
 from typing import Any, Mapping
 
 from .failure import NO_DEBUGGER, UNREADABLE, Failure
 
+_STDERR = 2
+_PROGRESS_AFTER = 1.0  # seconds
+_STEP = 0.5           # seconds until it is written anew
 PATIENCE = 15  # seconds that a GDB which is asked to end has to let its process go
 
 _PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -75,13 +79,31 @@ def _run(command: list[str]) -> str:
             signal.signal(signal.SIGINT, before)
             if came and before is signal.default_int_handler:
                 raise KeyboardInterrupt
-            return child.communicate()[0]
+            return _output_of(child)
         except BaseException:
             child.terminate()
             with suppress(subprocess.TimeoutExpired):
                 child.wait(PATIENCE)
             child.kill()  # if it has not ended; the kernel then detaches
             raise
+
+
+def _output_of(child: subprocess.Popen[str]) -> str:
+    """What the child prints until it ends. A person who waits for it is told how long that has taken."""
+    if not os.isatty(_STDERR):
+        return child.communicate()[0]
+    start, text = time.monotonic(), ""
+    try:
+        while True:
+            try:
+                return child.communicate(timeout=_STEP)[0]
+            except subprocess.TimeoutExpired:
+                if time.monotonic() - start >= _PROGRESS_AFTER:
+                    text = f"tracemalloc: GDB has worked for {time.monotonic() - start:.0f} s, Ctrl-C stops it"
+                    os.write(_STDERR, f"\r{text}".encode())
+    finally:
+        if text:
+            os.write(_STDERR, b"\r" + b" " * len(text) + b"\r")
 
 
 def _explained(error: str, question: Mapping[str, Any]) -> str:

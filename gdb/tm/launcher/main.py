@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -25,6 +26,9 @@ class Program:
 def main(words: Sequence[str], program: Program) -> NoReturn:
     """Does what the command line asks for, and exits."""
     name = words[0] if words else ""
+    # A name need not be in the terminal's encoding, which is no reason to end here.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     status = _status(name, lambda: _dispatch(name, words[1:], program))
     sys.exit(_status(name, sys.stdout.flush) or status)
 
@@ -195,35 +199,25 @@ def _compare(words: Sequence[str], program: Program) -> int:
 
 
 def _traces(words: Sequence[str], program: Program) -> int:
-    from . import console
+    from . import console, tables
     from .options import parse, traces_parser
     from .targets import find, take
     given = parse(traces_parser(), words)
     taken = take(find(given.target), _tools(given), with_addresses=True)
+    if given.site is not None and given.site not in taken.sites:
+        raise Failure(f"no live block is from site {given.site}: without --site, traces shows the numbers of those "
+                      "that there are", USAGE)
     _prepare(taken, given)
-    if given.json:
-        return _print_blocks(taken, given)
-    site = [] if given.site is None else ["-site", str(given.site)]
-    console.run("tm-traces", ["-sort", given.sort, *site, *_limit_words(given)])
-    return _found(_view(taken, "lineno"))
-
-
-def _print_blocks(taken: Any, given: Any) -> int:
-    from . import console, tables
     view = _view(taken, "lineno")
-    listing = console.listing(taken, {index for index in view.snapshot.rows.site_indexes
-                                      if given.site is None or taken.sites[index] == given.site})
-    document = tables.blocks(taken, listing, _ORDERS[given.sort], _limit(given), view)
-    tables.show(document)
-    return 0 if document["count"] else EMPTY
-
-
-_ORDERS: dict[str, Callable[[int, Any], Any]] = {
-    "size": lambda address, kind: (-kind.size, address),
-    "address": lambda address, kind: (address, kind.domain),
-    "site": lambda address, kind: (kind.site_index, address),
-    "domain": lambda address, kind: (kind.domain, address),
-}
+    chosen = {index for index in view.snapshot.rows.site_indexes if given.site in (None, taken.sites[index])}
+    if given.json:
+        from ..commands.traces import ORDERS
+        listing = console.listing(taken, chosen)
+        tables.show(tables.blocks(taken, listing, ORDERS[given.sort], _limit(given), view))
+    else:
+        site = [] if given.site is None else ["-site", str(given.site)]
+        console.run("tm-traces", ["-sort", given.sort, *site, *_limit_words(given)])
+    return 0 if chosen else EMPTY
 
 
 def _info(words: Sequence[str], program: Program) -> int:
@@ -254,8 +248,8 @@ def _snapshot(words: Sequence[str], program: Program) -> int:
     given = parse(snapshot_parser(), words)
     saved = save(find(given.target), _tools(given), given.file, given.addresses)
     console.use(Taken(given.file, "snapshot", saved, ()))
-    from ..commands.rows import count, notes, sizes
-    size, blocks = sizes(saved)
+    from ..commands.rows import count, notes
+    size, blocks = saved.rows.sums()
     print(f"saved {given.file}: {count(blocks, 'block')}, {format_size(size, False)}, "
           f"from {count(len(saved.rows.sites), 'site')}; "
           f"the file has {format_size(os.path.getsize(given.file), False)}")

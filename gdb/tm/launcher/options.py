@@ -45,9 +45,14 @@ commands:
 
 _TARGET = "PID, CORE or SNAP: a process's number, a core file, or a snapshot file"
 
-_VIEW_NOTE = """\
-Options may be written with one dash as in GDB: -limit 20. By line, file and
-function a block counts for the innermost frame that is no wrapper of malloc.
+# Long options that GDB's commands spell with one dash.
+_GDB_SPELLED = ("limit", "cumulative", "all-frames", "domain", "sort", "site")
+
+_VIEW_NOTE = f"""\
+The options that GDB's commands have, too, may be written with one dash as
+there: {", ".join(f"-{name}" for name in _GDB_SPELLED)}.
+By line, file and function a block counts for the innermost frame that is no
+wrapper of malloc.
 """
 
 
@@ -107,8 +112,8 @@ def add_view(to: Parser, has_limit: bool = True) -> None:
                        help="patterns match any frame of a traceback, not only the innermost")
     group.add_argument("--domain", metavar="D", help="only blocks of that domain, by its number or name")
     group.add_argument("--wrappers", metavar="PATTERNS",
-                       help="functions, files and modules that allocate for callers, as 'default pool_get', or "
-                            "none (default)")
+                       help="functions, files and modules that allocate for callers, as 'default pool_get'; "
+                            "none for none at all; only the default ones unless given")
     if has_limit:
         group.add_argument("--json", action="store_true", help="print JSON, sizes in bytes")
 
@@ -259,11 +264,11 @@ def gdb_parser() -> Parser:
     return made
 
 
-# Long options that GDB's commands spell with one dash.
-_GDB_SPELLED = ("limit", "cumulative", "all-frames", "domain", "sort", "site")
-
-
 def parse(made: Parser, words: Sequence[str]) -> Any:
-    """The options and operands, in any order."""
-    spelled = [f"-{word}" if word[1:].partition("=")[0] in _GDB_SPELLED and word[0] == "-" else word for word in words]
-    return made.parse_intermixed_args(spelled)
+    """The options and operands, in any order; behind `--` only operands."""
+    end = list(words).index("--") if "--" in words else len(words)
+    spelled = [f"-{word}" if word[:1] == "-" and word[1:].partition("=")[0] in _GDB_SPELLED else word
+               for word in words[:end]]
+    # What begins with a hyphen there is a file: so it is one for whoever reads the word later, too.
+    operands = [f"./{word}" if word.startswith("-") else word for word in words[end + 1:]]
+    return made.parse_intermixed_args(spelled + operands)

@@ -6,7 +6,7 @@ import json
 from typing import Any, Iterable
 
 from .. import domains
-from ..model import Frame, Snapshot, Statistic, StatisticDiff, Traceback, format_size
+from ..model import Frame, Snapshot, Statistic, StatisticDiff, Traceback, exact_size
 from .targets import Taken
 
 
@@ -63,7 +63,7 @@ def info_text(taken: Taken) -> str:
         "Taken": _joined(facts.get("time"), facts.get("source"), ", "),
         "Frames": f"up to {snapshot.traceback_limit} a traceback",
         "Blocks": f"{sums['count']:,}",
-        "Size": _bytes(sums["size"]),
+        "Size": exact_size(sums["size"]),
         "Sites": f"{len(snapshot.rows.totals()):,}",
         "Domains": ", ".join(domains.shown(domain, names) for domain in used) if set(used) - {0} else None,
         "Addresses": "yes" if snapshot.rows.has_addresses else "no",
@@ -75,11 +75,6 @@ def info_text(taken: Taken) -> str:
 
 def _joined(first: Any, second: Any, between: str) -> str:
     return between.join(str(one) for one in (first, second) if one)
-
-
-def _bytes(size: int) -> str:
-    text = format_size(size, False)
-    return text if text.endswith(" B") else f"{text} ({size:,} B)"
 
 
 def tracer(answer: dict[str, Any], name: str, kind: str) -> dict[str, Any]:
@@ -102,8 +97,7 @@ def _grouping(key_type: str, is_cumulative: bool, groups: int) -> dict[str, Any]
 
 
 def _sums(snapshot: Snapshot) -> dict[str, int]:
-    totals = snapshot.rows.totals()
-    return {"size": sum(size for _, size, _ in totals), "count": sum(count for _, _, count in totals)}
+    return dict(zip(("size", "count"), snapshot.rows.sums()))
 
 
 def _place(row: Statistic | StatisticDiff, key_type: str, names: dict[int, str]) -> dict[str, Any]:
@@ -113,7 +107,11 @@ def _place(row: Statistic | StatisticDiff, key_type: str, names: dict[int, str])
     if key_type == "domain":
         domain = int(frame.filename.rpartition(" ")[2])
         return {"domain": domain, "name": names.get(domain) or (domains.HEAP if domain == 0 else None)}
-    return _frame(frame)
+    place = _frame(frame)
+    group = f"{frame.function or '??'} ("
+    if key_type == "function" and frame.filename.startswith(group):
+        place["filename"] = frame.filename[len(group):-1]
+    return place
 
 
 def _frames(traceback: Iterable[Frame]) -> list[dict[str, Any]]:
