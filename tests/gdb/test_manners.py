@@ -83,16 +83,18 @@ class CompletionTest(GdbTest):
             "tm-traces -sort=d": ["-sort=domain"], "tm-traces -sort size -l": ["-limit"], "tm-traces -domain ": [],
             "tm-export ": ["folded", "json", "pprof"], "tm-snapshot ": ["save"], "tm-snapshot s": ["save"],
             "tm-filter ": ["clear", "delete", "exclude", "include", "list"], "tm-filter include x.c -": [
-                "-all-frames", "-domain", "-lineno"], "tm-filter include -domain=": [], "tm-filter list ": [
-                "-all-frames", "-domain", "-lineno"],
-            "tm-filter include no_such": [],
+                "-all-frames", "-domain", "-lineno"], "tm-filter include -domain=": [],
+            "tm-filter list ": [], "tm-filter list -": [], "tm-filter clear ": [], "tm-filter delete -": [],
+            "tm-filter del 1 -": [], "tm-filter -": [], "tm-filter exclude x.c -l": ["-lineno"],
+            "tm-filter inc x.c ": ["-all-frames", "-domain", "-lineno"], "tm-filter include no_such": [],
             "set tm ": ["limit", "source-lines", "wrappers"], "set tm source-lines o": ["off", "on"],
             "set tm limit u": ["unlimited"], "show tm l": ["limit"], "tm-traceback no_such": [],
         }
         self.check(cases)
 
     def test_filters(self) -> None:
-        cases = {"tm-filter delete ": ["1", "2", "all"], "tm-filter del 2": ["2"], "tm-filter inc kno": ["known.c"],
+        cases = {"tm-filter delete ": ["1", "2", "all"], "tm-filter del 2": ["2"],
+                 "tm-filter delete 1 ": ["2"], "tm-filter delete all ": [], "tm-filter inc kno": ["known.c"],
                  "tm-filter exclude ": ["known.c"]}
         self.check(cases, *preload(), *at_checkpoint(), "tm-stats", "tm-filter include a", "tm-filter include b",
                    path=program("known"))
@@ -321,6 +323,16 @@ class TerminalTest(GdbTest):
                 shown = self.terminal.type(line)
                 self.assertIn("known.c:", shown)
                 self.assertNotIn(ESCAPE, shown)
+        (self.terminal.directory / "own.py").write_text("""
+class Own(gdb.Command):
+    def invoke(self, argument, from_tty):
+        print(gdb.execute("tm-stats", False, True))
+Own("own", gdb.COMMAND_USER)
+""")
+        self.terminal.type("source own.py")
+        shown = self.terminal.type("own")
+        self.assertIn("known.c:", shown)
+        self.assertNotIn(ESCAPE, shown)
         self.terminal.type("set logging file styled.txt")
         self.terminal.type("set logging enabled on")
         self.assertIn(ESCAPE, self.terminal.type("tm-stats"))

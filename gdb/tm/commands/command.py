@@ -38,6 +38,10 @@ class Command(gdb.Command):
         """What the word at the cursor may become that begins with `start`, behind these words, options aside."""
         return ()
 
+    def options_behind(self, words: Sequence[str]) -> Sequence[str]:
+        """The options that may stand behind these words."""
+        return self.options
+
     def values(self, option: str) -> Iterable[str]:
         """What may follow an option of this command."""
         if option == "-limit":
@@ -58,16 +62,16 @@ class Command(gdb.Command):
 
     def _candidates(self, cursor: Cursor) -> Iterable[str]:
         has_ended = "--" in cursor.before
+        words, waiting = self._without_options(cursor.before)
         if not has_ended and cursor.last.startswith("-"):
             option, equals, _ = cursor.last.partition("=")
             if not equals:
-                return self.options
+                return self.options_behind(words)
             return [f"{option}={value}" for value in self.values(self._spelled(option))]
-        words, waiting = self._without_options(cursor.before)
         if waiting:
             return self.values(waiting)
         found = list(self.operands(words, cursor.last))
-        return found if found or has_ended or cursor.last else self.options
+        return found if found or has_ended or cursor.last else self.options_behind(words)
 
     def _without_options(self, before: Sequence[str]) -> tuple[list[str], str]:
         """The operands among complete words, and the option that waits for its value, if one does."""

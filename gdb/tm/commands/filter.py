@@ -17,8 +17,9 @@ from .command import Command
 from .rows import count, print_table
 
 _OPTIONS = ("-lineno", "-all-frames", "-domain")
+_WITH_OPTIONS = ("include", "exclude")
 _USAGE = "tm-filter include|exclude PATTERN [-lineno N] [-all-frames] [-domain D], tm-filter list|clear, or " \
-         "tm-filter delete N..."
+         "tm-filter delete N...|all"
 
 
 class Entry(NamedTuple):
@@ -76,7 +77,7 @@ class FilterCommand(Command):
 Usage: tm-filter include [PATTERN] [-lineno N] [-all-frames] [-domain D]
        tm-filter exclude [PATTERN] [-lineno N] [-all-frames] [-domain D]
        tm-filter list
-       tm-filter delete N...
+       tm-filter delete N...|all
        tm-filter clear
 
 PATTERN is a file name with * and ?, with as many of its directories as you
@@ -94,8 +95,8 @@ selected program is told at once.
     then be left out.
 
 The filters hold for tm-stats, tm-compare, tm-traces and tm-export. list, or
-tm-filter alone, lists them, delete drops those with the given numbers, clear
-drops all.
+tm-filter alone, lists them, delete drops those with the given numbers; clear,
+or delete all, drops all.
 
 Example:
   (gdb) tm-filter exclude libcrypto.so*
@@ -107,24 +108,30 @@ Example:
   (gdb) tm-filter delete 1"""
 
     name = "tm-filter"
+    options = _OPTIONS
 
     def run(self, argument: str) -> None:
         words = gdb.string_to_argv(argument)
         action = one_of(words[0], _ACTIONS, "action of tm-filter") if words else "list"
         _ACTIONS[action](action, argument)
 
-    # Which options there are depends on the first word.
     def operands(self, words: Sequence[str], start: str) -> Iterable[str]:
         if not words:
             return _ACTIONS
-        action = next((action for action in _ACTIONS if action.startswith(words[0])), "")
-        if action == "delete":
+        action = _action(words)
+        if action == "delete" and len(words) == 1:
             return [*map(str, _entries), "all"]
-        return sorted(known_files()) if action in ("include", "exclude") and len(words) == 1 else ()
+        if action == "delete":
+            return [] if "all" in words else [str(number) for number in _entries if str(number) not in words]
+        return sorted(known_files()) if action in _WITH_OPTIONS and len(words) == 1 else ()
 
-    @property
-    def options(self) -> Sequence[str]:  # type: ignore[override]
-        return _OPTIONS
+    def options_behind(self, words: Sequence[str]) -> Sequence[str]:
+        return _OPTIONS if _action(words) in _WITH_OPTIONS else ()
+
+
+def _action(words: Sequence[str]) -> str:
+    """The action that the first word is or begins; empty for any other."""
+    return next((action for action in _ACTIONS if words and action.startswith(words[0])), "")
 
 
 def _add(action: str, argument: str) -> None:

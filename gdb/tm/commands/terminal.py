@@ -52,7 +52,9 @@ def _has_caller_in_python() -> bool:
     frame = sys._getframe()
     while frame.f_back is not None:
         frame = frame.f_back
-    return frame.f_code.co_name != "invoke"
+    # Where GDB itself called a command, the first frame is that: ours, or one that runs ours.
+    ours = (f"{__package__}.command", "invoke")
+    return (frame.f_globals.get("__name__"), frame.f_code.co_name) != ours
 
 
 def _may_go_elsewhere() -> bool:
