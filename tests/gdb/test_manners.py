@@ -93,9 +93,9 @@ class CompletionTest(GdbTest):
         self.check(cases)
 
     def test_filters(self) -> None:
-        cases = {"tm-filter delete ": ["1", "2", "all"], "tm-filter del 2": ["2"],
-                 "tm-filter delete 1 ": ["2"], "tm-filter delete all ": [], "tm-filter inc kno": ["known.c"],
-                 "tm-filter exclude ": ["known.c"]}
+        cases: dict[str, list[str]] = {
+            "tm-filter delete ": ["1", "2", "all"], "tm-filter del 2": ["2"], "tm-filter delete 1 ": ["2"],
+            "tm-filter delete all ": [], "tm-filter inc kno": ["known.c"], "tm-filter exclude ": ["known.c"]}
         self.check(cases, *preload(), *at_checkpoint(), "tm-stats", "tm-filter include a", "tm-filter include b",
                    path=program("known"))
 

@@ -30,6 +30,7 @@ from tm.launcher.corefile import CoreFile  # noqa: E402
 LAUNCHER = BUILD / "tracemalloc"
 LIMIT = 120
 HELD = 4321
+FORMS: tuple[list[str], ...] = ([], ["--json"])  # text, JSON
 COMMANDS = ("run", "stats", "compare", "traces", "info", "snapshot", "export", "gdb")
 
 Done = subprocess.CompletedProcess
@@ -473,7 +474,7 @@ class View(LauncherTest):
         shutil.copy(named(), directory / "-x.snap")
         for words in (["stats", "--", "-x.snap"], ["stats", "--limit", "1", "--", "-x.snap", "function"],
                       ["info", "--", "-x.snap"], ["traces", "--", "-x.snap"],
-                      ["export", "folded", "--", "-x.snap", "-a"], ["export", "folded", named(), "--", "-b"],
+                      ["export", "folded", "--", "-x.snap", "-a"], ["export", "folded", str(named()), "--", "-b"],
                       ["snapshot", "--", "-x.snap", "-limit"]):
             with self.subTest(words=words):
                 self.assertDone(launch(*words, directory=directory))
@@ -492,12 +493,11 @@ class View(LauncherTest):
 
     def test_a_site_that_is_not_there(self) -> None:
         line = Ask("line").line()
-        for json_word in ([], ["--json"]):
-            with self.subTest(json=json_word):
-                self.assertRefused(launch("traces", snapshot(), "--site", "99", *json_word), 2, "from site 99")
-                self.assertDone(launch("traces", snapshot(), "--site", "0", *json_word))
-                self.assertDone(launch("traces", snapshot(), "--site", "0", "--exclude", f"held.c:{line}", *json_word),
-                                1)
+        for form in FORMS:
+            with self.subTest(form=form):
+                self.assertRefused(launch("traces", snapshot(), "--site", "99", *form), 2, "from site 99")
+                self.assertDone(launch("traces", snapshot(), "--site", "0", *form))
+                self.assertDone(launch("traces", snapshot(), "--site", "0", "--exclude", f"held.c:{line}", *form), 1)
 
     def test_traces_of_a_site_that_the_filters_leave_out(self) -> None:
         directory = new_directory()
@@ -506,9 +506,9 @@ class View(LauncherTest):
             launch("traces", "echo.snap", "--json", "--wrappers", "none", directory=directory).stdout)["rows"]}
         names = list(sites.values())
         site, filename = next((site, name) for site, name in sites.items() if names.count(name) < len(names))
-        for words in ([], ["--json"]):
+        for form in FORMS:
             self.assertDone(launch("traces", "echo.snap", "--site", site, "--wrappers", "none", "--exclude", filename,
-                                   *words, directory=directory), 1)
+                                   *form, directory=directory), 1)
 
     def test_a_group_by_function_has_a_file_in_json(self) -> None:
         row, = json.loads(launch("stats", named(), "function", "--json").stdout)["rows"]
