@@ -45,14 +45,10 @@ commands:
 
 _TARGET = "PID, CORE or SNAP: a process's number, a core file, or a snapshot file"
 
-# Long options that GDB's commands spell with one dash.
-_GDB_SPELLED = ("limit", "cumulative", "all-frames", "domain", "sort", "site")
-
-_VIEW_NOTE = f"""\
-The options that GDB's commands have, too, may be written with one dash as
-there: {", ".join(f"-{name}" for name in _GDB_SPELLED)}.
-By line, file and function a block counts for the innermost frame that is no
-wrapper of malloc.
+_VIEW_NOTE = """\
+-limit, -cumulative, -all-frames and -domain may be written with one dash as in
+GDB. By line, file and function a block counts for the innermost frame that is
+no wrapper of malloc.
 """
 
 
@@ -204,7 +200,8 @@ def traces_parser() -> Parser:
     made = parser("traces", "The live blocks one by one: address, size, and where each was allocated.",
                   "tracemalloc traces 4711 --limit 20", "tracemalloc traces server.core --sort address --site 12",
                   more="A snapshot has its blocks' addresses if the program wrote it, or if it was saved with "
-                       "--addresses.\n")
+                       "--addresses.\n-limit, -all-frames, -domain, -sort and -site may be written with one dash as in "
+                       "GDB.\n")
     made.usage = "tracemalloc traces PID|CORE|SNAP [OPTION]..."
     made.add_argument("target", metavar="PID|CORE|SNAP", help=_TARGET)
     made.add_argument("--sort", metavar="KEY", choices=("size", "address", "site", "domain"), default="size",
@@ -262,6 +259,10 @@ def gdb_parser() -> Parser:
     made.add_argument("target", metavar="PID|CORE", nargs="?", help="a process's number or a core file")
     add_tools(made)
     return made
+
+
+# Long options that GDB's commands spell with one dash.
+_GDB_SPELLED = ("limit", "cumulative", "all-frames", "domain", "sort", "site")
 
 
 def parse(made: Parser, words: Sequence[str]) -> Any:
