@@ -161,8 +161,9 @@ class InGdb(InstalledTest):
         self.assertEqual([f"source {PREFIX}/share/tracemalloc/gdb/libtracemalloc-gdb.py"], lines)
         home = new_directory()
         (home / ".gdbinit").write_text(lines[0] + "\n")
-        output = gdb("help tm-stats", *started(), "tm-stats lineno", options=(program("known"),), home=home)
+        output = gdb("help tm-stats", "help tm", *started(), "tm-stats lineno", options=(program("known"),), home=home)
         self.assertIn("Usage: tm-stats", output)
+        self.assertIn(f"  (gdb) set environment LD_PRELOAD {LIBRARY}.0\n", output)
         self.assertRegex(output, r"known\.c:\d+: size=")
         self.assertNotIn("auto-load", output)
 

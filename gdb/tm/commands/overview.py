@@ -6,6 +6,7 @@ from typing import Iterable, Iterator
 
 import gdb
 
+from ..library import library_path
 from .command import Command
 
 # In the order in which they come to be used.
@@ -42,7 +43,7 @@ A program is traced which runs with libtracemalloc.so preloaded, or linked, and
 TRACEMALLOC=25 in its environment, which keeps 25 frames of each traceback.
 
 Example:
-  (gdb) set environment LD_PRELOAD /usr/lib/libtracemalloc.so
+  (gdb) set environment LD_PRELOAD {library_path()}
   (gdb) set environment TRACEMALLOC 25
   (gdb) run
   (gdb) tm-stats"""
