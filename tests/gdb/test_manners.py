@@ -350,6 +350,13 @@ Own("own", gdb.COMMAND_USER)
         with self.start(NO_COLOR="1") as terminal:
             self.assertNotIn(ESCAPE, terminal.type("tm-stats"))
 
+    def test_a_dumb_terminal(self) -> None:
+        for name in ("dumb", ""):
+            with self.subTest(TERM=name), self.start(TERM=name) as terminal:
+                shown = terminal.type("tm-stats")
+                self.assertIn("known.c:", shown)
+                self.assertNotIn(ESCAPE, shown)
+
     def test_source_lines_end_where_the_terminal_does(self) -> None:
         lines = plain(self.terminal.type("tm-stats")).splitlines()
         cut = [line for line in lines if line.endswith("...")]

@@ -31,7 +31,9 @@ def is_interactive() -> bool:
 
 def is_styled() -> bool:
     """Whether GDB itself would style what is printed now."""
-    return bool(gdb.parameter("style enabled")) and not os.environ.get("NO_COLOR") and is_watched()
+    environment = os.environ
+    can_style = environment.get("TERM") not in (None, "", "dumb") and not environment.get("NO_COLOR")
+    return can_style and bool(gdb.parameter("style enabled")) and is_watched()
 
 
 def width() -> int | None:
