@@ -261,12 +261,12 @@ class OutputTest(GdbTest):
         self.assertRefused(piped[-1], "pprof is no text", "./-")
         self.assertIn("main;leak ", (directory / "sorted.txt").read_text())
 
-    def test_recursion_is_explained_where_a_row_exceeds_the_total(self) -> None:
+    def test_a_row_that_exceeds_the_total_is_explained(self) -> None:
         line = line_of("known.c", "recurse")
         _, only, _, other = known(f"tm-filter include known.c:{line}", "tm-stats -cumulative", "tm-filter clear",
                                   "tm-stats -cumulative")
-        self.assertIn("\nNote: a block counts once for each time that a place is in its traceback: with recursion a "
-                      "row is more than the total.\nTotal: 77 B in 1 block\n", only.output)
+        self.assertIn("\nNote: a block counts once for each frame of its traceback that belongs to a row: so a row can "
+                      "be more than the total.\nTotal: 77 B in 1 block\n", only.output)
         self.assertNotIn("Note:", other.output)
 
     def test_info_of_few_blocks(self) -> None:

@@ -166,5 +166,5 @@ def recursion(rows: Iterable[Row], size: int, blocks: int) -> list[str]:
     """What to say where a cumulative row is more than the total."""
     if not any(abs(row.size) > size or row.count > blocks for row in rows):
         return []
-    return ["a block counts once for each time that a place is in its traceback: with recursion a row is more than the "
+    return ["a block counts once for each frame of its traceback that belongs to a row: so a row can be more than the "
             "total"]
