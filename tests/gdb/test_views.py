@@ -9,7 +9,7 @@ import subprocess
 import unittest
 from pathlib import Path
 
-from support import (GdbTest, LINKED, PROGRAMS, Result, Step, at_checkpoint, compile_file, gdb, line_of,
+from support import (BUILD, GdbTest, LINKED, PROGRAMS, Result, Step, at_checkpoint, compile_file, gdb, line_of,
                      new_directory, preload, program, python, rows)
 
 SKIPPING = "; skipping wrappers (show tm wrappers)"
@@ -290,6 +290,51 @@ class StrippedTest(GdbTest):
         assert match is not None, advised
         followed = gdb([*start, match[1], "tm-stats"], host, directory=directory)[-1]
         self.assertEqual(places(followed)[0], at("make", source="plugin_host.c")[0])
+
+
+class AllocatorNameTest(GdbTest):
+
+    def test_a_wrapper_by_its_name_is_told(self) -> None:
+        directory = new_directory()
+        source = directory / "pool.c"
+        source.write_text("""#include <stdlib.h>
+#ifndef NAME
+#define NAME zmalloc
+#endif
+void *kept[10];
+__attribute__((noipa)) void checkpoint(void) { }
+__attribute__((noipa)) void *NAME(size_t size) { void *block = malloc(size); __asm__ volatile(""); return block; }
+__attribute__((noipa)) void few(void) { kept[0] = malloc(5000); }
+int main(void)
+{
+    for (int i = 1; i < 9; i++)
+        kept[i] = NAME(10); /* line: eight */
+    kept[9] = NAME(20); /* line: one */
+    few();
+    checkpoint();
+}
+""")
+        start = [*preload(), *at_checkpoint()]
+        path = compile_file(source, directory / "pool")
+        results = gdb([*start, "tm-snapshot save a.snap", "tm-stats", "tm-stats function", "tm-stats -cumulative",
+                       "tm-stats module", "with tm wrappers none -- tm-stats", "set tm wrappers add zmalloc", "tm-stats"],
+                      path, directory=directory)[len(start) + 1:]
+        note = "\nNote: 90 % of the blocks come from zmalloc: set tm wrappers add zmalloc counts for its callers.\n"
+        for result in results[:2]:
+            self.assertIn(note, result.output)
+        for result in results[2:]:
+            self.assertNotIn("% of the blocks", result.output)
+        self.assertEqual([place.partition(":")[0] for place in places(results[-1])], ["pool.c"] * 3)
+        other = compile_file(source, directory / "other", "-DNAME=item_make")
+        self.assertNotIn("% of the blocks", gdb([*start, "tm-stats"], other)[-1].output)
+        said = self.launched("stats", directory / "a.snap", "--wrappers", "default x")
+        self.assertIn("come from zmalloc: --wrappers 'default x zmalloc' counts for its callers.\n", said)
+        said = self.launched("stats", directory / "a.snap", "--wrappers", "default x zmalloc")
+        self.assertNotIn("% of the blocks", said)
+
+    def launched(self, *words: str | Path) -> str:
+        return subprocess.run([str(BUILD / "tracemalloc"), *map(str, words)], stdout=subprocess.PIPE, text=True,
+                              check=True, timeout=60).stdout
 
 
 class CompareHeadlineTest(GdbTest):

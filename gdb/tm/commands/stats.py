@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os.path
+import re
 from typing import Iterator, Sequence
 
 from .. import domains
-from ..model import KEY_TYPES, Snapshot, Statistic, format_size
+from ..model import KEY_TYPES, Frame, Site, Snapshot, Statistic, format_size
+from . import settings
 from .arguments import Arguments, grouping, parse
 from .command import Command, tracing_reader
 from .rows import GROUPS, count, left_out, notes, print_rows, recursion
-from .view import look, remarks
+from .view import SKIPPING, look, remarks
 
 OPTIONS = ("-cumulative", "-limit")
 
-# From this share on, a caller without a symbol says too little.
+# From this share on, one place says too little.
 _MOST = 0.8
+# What the names of functions have that allocate for their callers. Only such names are to be typed as they are.
+_ALLOCATING = re.compile(r"(?=[\w:.]+$).*(alloc|dup|new)", re.IGNORECASE)
 
 
 class Stats(Command):
@@ -79,6 +83,8 @@ def _print_stats(source: str, snapshot: Snapshot, key_type: str, arguments: Argu
     notes(view.notes)
     if key_type == "lineno" and not arguments.is_cumulative:
         notes(_advice(statistics, size, snapshot))
+    if key_type in SKIPPING and not arguments.is_cumulative and settings.wrapper_patterns():
+        notes(_wrapper_advice(view.snapshot, blocks))
     shown = statistics[:limit]
     print_rows(shown, key_type, domains.names_in(snapshot.info))
     if arguments.is_cumulative:
@@ -101,6 +107,32 @@ def _advice(statistics: Sequence[Statistic], size: int, snapshot: Snapshot) -> I
     if frame.module != snapshot.info.get("program"):
         advice += f"; set tm wrappers add */{os.path.basename(frame.module)} counts for the callers of that module"
     yield advice
+
+
+def _wrapper_advice(snapshot: Snapshot, blocks: int) -> Iterator[str]:
+    """Which function to skip, where most blocks come from one that allocates for others, by its name and callers."""
+    counts: dict[str, int] = {}
+    callers: dict[str, set[Frame]] = {}
+    for index, _, count_there in snapshot.rows.totals():
+        function, caller = _allocating(snapshot.rows.sites[index])
+        if caller is not None:
+            counts[function] = counts.get(function, 0) + count_there
+            callers.setdefault(function, set()).add(caller)
+    function = max(counts, key=lambda one: counts[one], default="")
+    if function and counts[function] > _MOST * blocks and len(callers[function]) > 1:
+        yield (f"{100 * counts[function] / blocks:.0f} % of the blocks come from {function}: "
+               f"set tm wrappers add {function} counts for its callers")
+
+
+def _allocating(site: Site) -> tuple[str, Frame | None]:
+    """The function that the site's blocks count for, and its caller; None where it is not known or no wrapper."""
+    if site.innermost is None:
+        return "", None
+    function = Frame(site.innermost).function or ""
+    if not _ALLOCATING.match(function):
+        return "", None
+    outer = map(Frame, site.frames[site.frames.index(site.innermost) + 1:])
+    return function, next((frame for frame in outer if frame.function != function), None)
 
 
 def register() -> None:

@@ -10,7 +10,7 @@ from . import settings
 from .rows import count
 
 # By these, a block counts for its innermost frame that is no wrapper.
-_SKIPPING = ("lineno", "filename", "function")
+SKIPPING = ("lineno", "filename", "function")
 
 
 class View(NamedTuple):
@@ -27,7 +27,7 @@ def look(snapshot: Snapshot, key_type: str, is_cumulative: bool = False) -> View
     if patterns:
         snapshot = snapshot.skip_wrappers(patterns)
     snapshot, notes = filters.filtered(snapshot)
-    matters = key_type in _SKIPPING and not is_cumulative
+    matters = key_type in SKIPPING and not is_cumulative
     return View(snapshot, snapshot.skipped_blocks if matters else 0, snapshot.wrapper_only_blocks if matters else 0,
                 [*snapshot.notes, *notes], key_type == "module" and not is_cumulative and snapshot.skipped_blocks > 0)
 

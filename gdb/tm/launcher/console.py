@@ -15,7 +15,7 @@ import shutil
 import sys
 import types
 from array import array
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 from ..model import Snapshot
 from .failure import UNREADABLE, USAGE, Failure
@@ -219,12 +219,18 @@ def set_parameter(name: str, value: Any) -> None:
         raise Failure(_in_our_words(str(error)), USAGE) from None
 
 
+def _with_wrapper(pattern: str) -> str:
+    """What --wrappers is given for those that hold and one more."""
+    return " ".join(filter(None, (_parameters["tm wrappers"].value, pattern)))
+
+
 # What GDB's users are told to type, as patterns, and ours.
-_HINTS = (
+_HINTS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r" \(show tm wrappers\)", " (--wrappers)"),
     (r" \(tm-filter list\)", ""),
     (r": tm-stats traceback, or -cumulative, shows", ": grouping by traceback, or --cumulative, shows"),
-    (r"; set tm wrappers (.+?) counts for", r"; --wrappers '\1' counts for"),
+    (r"([:;]) set tm wrappers add (\S+) counts for",
+     lambda match: f"{match[1]} --wrappers {shlex.quote(_with_wrapper(match[2]))} counts for"),
     (r"tm-stats (domain|filename) (shows|has)", r"stats by \1 \2"),
     (r"tm-filter (include|exclude)", r"--\1"),
 )
