@@ -92,6 +92,15 @@ class FilterTest(GdbTest):
                 self.assertEqual("Note: filter 1 finds no domain that is named nowhere." in result.output,
                                  "nowhere" in words.split())
 
+    def test_an_unknown_domain_is_told_at_once(self) -> None:
+        start = ["set startup-with-shell off", "set environment TRACEMALLOC 25", *at_checkpoint()]
+        unquoted, named = gdb([*start, "tm-filter exclude -domain my cells", "tm-filter delete 1",
+                               "tm-filter exclude -domain textures"], program("domains", *LINKED))[len(start)::2]
+        self.assertEqual(unquoted.output.splitlines()[0], "filter 1: exclude cells domain my")
+        self.assertIn("\nNote: filter 1 finds no domain that is named my; a name with blanks is quoted, as in -domain "
+                      "'my pool'.\n", unquoted.output)
+        self.assertNotIn("Note:", named.output)
+
     def test_list_and_delete(self) -> None:
         results = gdb(["tm-filter list", "tm-filter include net/*.c -lineno 12 -all-frames", "tm-filter exclude x.c",
                        "tm-filter include -domain textures", "tm-filter list", "tm-filter delete 2", "tm-filter",

@@ -14,7 +14,7 @@ from ..symbols import known_files
 from . import settings
 from .arguments import Arguments, is_number, one_of, parse, refuse_more
 from .command import Command
-from .rows import count, print_table
+from .rows import count, notes, print_table
 
 _OPTIONS = ("-lineno", "-all-frames", "-domain")
 _WITH_OPTIONS = ("include", "exclude")
@@ -61,15 +61,15 @@ def filtered(snapshot: Snapshot) -> tuple[Snapshot, list[str]]:
     """What the filters leave of a snapshot, and a sentence on each that cannot hold there."""
     names = domains.names_in(snapshot.info)
     filters: list[BaseFilter] = []
-    notes = []
+    missing = []
     for number, entry in _entries.items():
         domain = None if entry.domain is None else domains.number_of(entry.domain, names)
         if entry.domain is not None and domain is None:
-            notes.append(f"filter {number} finds no domain that is named {entry.domain}")
+            missing.append(f"filter {number} finds no domain that is named {entry.domain}")
             # No domain has this number, as none has the name.
             domain = -1
         filters += entry.filters(domain)
-    return (snapshot.filter_traces(filters) if filters else snapshot), notes
+    return (snapshot.filter_traces(filters) if filters else snapshot), missing
 
 
 class FilterCommand(Command):
@@ -166,11 +166,13 @@ def _print_what_remains() -> None:
     except RuntimeError:
         return
     patterns = settings.wrapper_patterns()
-    left = filtered(snapshot.skip_wrappers(patterns) if patterns else snapshot)[0].rows
+    remaining, missing = filtered(snapshot.skip_wrappers(patterns) if patterns else snapshot)
+    left = remaining.rows
     every = snapshot.rows
     print(f"shown: {left.block_count:,} of {count(every.block_count, 'block')}, from {len(left.totals()):,} of "
           f"{count(len(every.totals()), 'site')}")
-    if every.block_count and not left.block_count:
+    notes(f"{note}; a name with blanks is quoted, as in -domain 'my pool'" for note in missing)
+    if not missing and every.block_count and not left.block_count:
         print("Note: the filters leave nothing; a pattern is the name of a file as tm-stats filename has it, or of a "
               "module where there is none.")
 
