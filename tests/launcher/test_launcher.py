@@ -25,6 +25,7 @@ from typing import Any, Iterator
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "gdb"), str(Path(__file__).resolve().parents[2] / "gdb")]
 
 from support import BUILD, CC, PROGRAMS, RUNTIME, gdb, kernel_core, new_directory, preload, program, rows  # noqa: E402
+from preloaded import needs_own_walk, static_options  # noqa: E402
 from tm.launcher.corefile import CoreFile  # noqa: E402
 
 LAUNCHER = BUILD / "tracemalloc"
@@ -302,6 +303,24 @@ class Run(LauncherTest):
         for words, status, said in cases:
             with self.subTest(words=words):
                 self.assertRefused(launch("run", *words, directory=directory), status, said)
+
+    @needs_own_walk
+    def test_a_static_program_with_the_library_in_it(self) -> None:
+        directory = new_directory()
+        static = directory / "held"
+        subprocess.run([*CC, "-static", "-o", str(static), str(PROGRAMS / "held.c"), "-pthread", *static_options()],
+                       check=True)
+        subprocess.run(["strip", "-o", str(directory / "bare"), str(static)], check=True)
+        for name in ("held", "bare"):
+            with self.subTest(name=name):
+                done = launch("run", "-o", "a.snap", f"./{name}", "exit", directory=directory)
+                self.assertEqual((done.returncode, done.stderr), (7, ""))
+                self.assertEqual(json.loads(launch("stats", "a.snap", "--json", directory=directory).stdout)["size"],
+                                 HELD)
+        started = launch("gdb", "--", static, "wait", directory=directory, stdin=None,
+                         input="break wait_for_input\nrun\ntm-stats\nshow environment LD_PRELOAD\n")
+        self.assertIn(f"size={HELD} B", started.stdout)
+        self.assertNotIn("libtracemalloc", started.stdout)
 
     def test_what_cannot_be_traced(self) -> None:
         directory = new_directory()

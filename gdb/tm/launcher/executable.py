@@ -1,13 +1,15 @@
-"""executable.py: finds the program to run as execvp would, and says why a library cannot be preloaded into it."""
+"""executable.py: finds the program to run as execvp would, and how the library gets into it, or why not."""
 
 from __future__ import annotations
 
+import mmap
 import os
 import shlex
 import stat
 import struct
 from typing import NamedTuple
 
+from ..layout import MAGIC
 from .failure import CANNOT_RUN, NOT_FOUND, NOT_RUNNABLE, Failure
 
 _PT_INTERP = 3
@@ -43,8 +45,11 @@ def find_program(name: str, search: str) -> str:
     raise Failure(f"{there[0]}: {what}", NOT_RUNNABLE)
 
 
-def check_preloadable(path: str, library: str) -> None:
-    """Failure if the loader would not put `library` into the program at `path`, or into a script's interpreter."""
+def is_to_be_preloaded(path: str, library: str) -> bool:
+    """Whether the loader is to put `library` into the program at `path`, or into a script's interpreter.
+
+    Not if it is linked statically and has the library in it; Failure if there is no way for the library.
+    """
     program = path
     for _ in range(_INTERPRETERS):
         _refuse_privileges(program)
@@ -52,7 +57,7 @@ def check_preloadable(path: str, library: str) -> None:
             with open(program, "rb") as file:
                 start = file.read(256)
         except PermissionError:
-            return  # it may be executed all the same
+            return True  # it may be executed all the same
         if not start.startswith(b"#!"):
             break
         words = start[2:].partition(b"\n")[0].split()
@@ -61,14 +66,17 @@ def check_preloadable(path: str, library: str) -> None:
             raise Failure(f"{program}: its interpreter does not exist: {named}", NOT_RUNNABLE)
         program = os.fsdecode(words[0])
     if not start.startswith(b"\x7fELF"):
-        return  # the kernel or execvp knows what to do, mostly a shell
+        return True  # the kernel or execvp knows what to do, mostly a shell
     own, its = _kind(library, CANNOT_RUN), _kind(program, NOT_RUNNABLE)
     if own != its:
         raise Failure(f"{program} is a {its} program and the library is {own}: it cannot be preloaded; build "
                       f"tracemalloc for {its}", CANNOT_RUN)
-    if not _has_loader(program):
-        raise Failure(f"{program} is linked statically: nothing can be preloaded into it; link it dynamically",
-                      CANNOT_RUN)
+    if _has_loader(program):
+        return True
+    if not _has_runtime(program):
+        raise Failure(f"{program} is linked statically: nothing can be preloaded into it; link it dynamically, or the "
+                      "library into it (pkg-config --static --libs tracemalloc)", CANNOT_RUN)
+    return False
 
 
 def _refuse_privileges(path: str) -> None:
@@ -125,6 +133,12 @@ def _has_loader(path: str) -> bool:
         entries = file.read(size * count)
     types = [struct.unpack_from(kind.order + "I", entries, place)[0] for place in range(0, size * count, size)]
     return _PT_INTERP in types or _is_loader(path)
+
+
+def _has_runtime(path: str) -> bool:
+    """Whether what a debugger looks for is in the file. A stripped one has no symbols."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(MAGIC) >= 0
 
 
 def _is_loader(path: str) -> bool:

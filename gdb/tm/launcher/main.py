@@ -270,7 +270,7 @@ def _export(words: Sequence[str], program: Program) -> int:
 
 def _gdb(words: Sequence[str], program: Program) -> NoReturn:
     from .debugger import clean_environment, find_gdb
-    from .executable import check_preloadable, find_program
+    from .executable import find_program, is_to_be_preloaded
     from .options import gdb_parser
     from .run import Tracing, inherited_environment, traced
     from .targets import core_program, find
@@ -284,10 +284,11 @@ def _gdb(words: Sequence[str], program: Program) -> NoReturn:
     arguments += ["-x", _DOOR]
     if command:
         path = find_program(command[0], os.environ.get("PATH", os.defpath))
-        check_preloadable(path, program.library)
-        environment = traced(inherited_environment(), program.library, Tracing(given.frames))
+        library = program.library if is_to_be_preloaded(path, program.library) else None
+        environment = traced(inherited_environment(), library, Tracing(given.frames))
         for name in ("LD_PRELOAD", "TRACEMALLOC"):
-            arguments += ["-ex", f"set environment {name} {os.fsdecode(environment[os.fsencode(name)])}"]
+            if os.fsencode(name) in environment:
+                arguments += ["-ex", f"set environment {name} {os.fsdecode(environment[os.fsencode(name)])}"]
         # A shell between would be traced as well.
         arguments += ["-ex", "set startup-with-shell off", "--args", path, *command[1:]]
     else:

@@ -144,7 +144,8 @@ interval needs one thread in the program, which writes; it takes no signals.
 
 Programs that the program executes are traced, too; --no-children keeps them
 out, and what it becomes by exec. Copies of itself by fork go on tracing.
-Programs that are setuid or linked statically cannot be traced.
+Programs that are setuid cannot be traced, nor those that are linked
+statically, but with the library in them (pkg-config --static).
 
 In the environment, for programs that are started otherwise:
   LD_PRELOAD=.../libtracemalloc.so  the library (tracemalloc run sets it)

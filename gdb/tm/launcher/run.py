@@ -6,7 +6,7 @@ import os
 import signal
 from typing import NamedTuple, NoReturn, Sequence
 
-from .executable import check_preloadable, find_program
+from .executable import find_program, is_to_be_preloaded
 from .failure import CANNOT_RUN, NOT_FOUND, NOT_RUNNABLE, Failure
 
 Environment = dict[bytes, bytes]
@@ -32,17 +32,11 @@ def inherited_environment() -> Environment:
     return dict(entry.partition(b"=")[::2] for entry in entries if b"=" in entry)
 
 
-def traced(environment: Environment, library: str, tracing: Tracing) -> Environment:
-    """The environment in which a program is traced. What is preloaded already stays, behind the library."""
-    if any(character in library for character in " :\t\n"):
-        raise Failure(f"{library} cannot be preloaded: a path with a blank or a colon has no place in LD_PRELOAD",
-                      CANNOT_RUN)
-    if not os.path.exists(library):
-        raise Failure(f"the library is missing: {library}; `make`, or `make install`, puts it there", CANNOT_RUN)
+def traced(environment: Environment, library: str | None, tracing: Tracing) -> Environment:
+    """The environment in which a program is traced. The library is to be preloaded, unless None."""
     new = {name: value for name, value in environment.items() if not name.startswith(b"TRACEMALLOC")}
-    before = new.get(b"LD_PRELOAD", b"").replace(b" ", b":").split(b":")
-    paths = [os.fsencode(library)] + [path for path in before if path and path != os.fsencode(library)]
-    new[b"LD_PRELOAD"] = b":".join(paths)
+    if library is not None:
+        new[b"LD_PRELOAD"] = _preloaded(library, new.get(b"LD_PRELOAD", b""))
     new[b"TRACEMALLOC"] = b"%d" % tracing.frames
     if tracing.snapshot is not None:
         new[b"TRACEMALLOC_SNAPSHOT"] = os.fsencode(tracing.snapshot)
@@ -53,6 +47,17 @@ def traced(environment: Environment, library: str, tracing: Tracing) -> Environm
     if not tracing.children:
         new[b"TRACEMALLOC_CHILDREN"] = b"0"
     return new
+
+
+def _preloaded(library: str, before: bytes) -> bytes:
+    """The library, and behind it what is preloaded already."""
+    if any(character in library for character in " :\t\n"):
+        raise Failure(f"{library} cannot be preloaded: a path with a blank or a colon has no place in LD_PRELOAD",
+                      CANNOT_RUN)
+    if not os.path.exists(library):
+        raise Failure(f"the library is missing: {library}; `make`, or `make install`, puts it there", CANNOT_RUN)
+    own = os.fsencode(library)
+    return b":".join([own, *(path for path in before.replace(b" ", b":").split(b":") if path and path != own)])
 
 
 def check_snapshot_directory(pattern: str) -> None:
@@ -72,10 +77,10 @@ def run(words: Sequence[str], library: str, tracing: Tracing) -> NoReturn:
     environment = inherited_environment()
     search = os.fsdecode(environment.get(b"PATH", os.fsencode(os.defpath)))
     program = find_program(words[0], search)
-    check_preloadable(program, library)
+    preload = library if is_to_be_preloaded(program, library) else None
     if tracing.snapshot is not None:
         check_snapshot_directory(tracing.snapshot)
-    new = traced(environment, library, tracing)
+    new = traced(environment, preload, tracing)
     # Python ignores these, and a program would inherit that.
     for name in ("SIGPIPE", "SIGXFSZ"):
         signal.signal(getattr(signal, name), signal.SIG_DFL)
