@@ -122,6 +122,10 @@ class LauncherTest(unittest.TestCase):
 
 
 class Help(LauncherTest):
+    def test_run_tells_when_nothing_is_written(self) -> None:
+        text = " ".join(self.assertDone(launch("run", "--help")).split())
+        self.assertIn("ends by a signal (abort, a crash, kill), or by _exit as some shells do, writes nothing", text)
+
     def test_overview_and_version(self) -> None:
         text = self.assertDone(launch("--help"))
         for command in COMMANDS:

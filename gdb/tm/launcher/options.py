@@ -137,8 +137,8 @@ server that goes into the background is one, write only with %p. (In their
 environment %{PID} is added to the pattern: that process alone writes.)
 
 At exit what is still held is written, after the program's and its libraries'
-destructors. A program that is killed, or ends by _exit as some shells do,
-writes nothing then.
+destructors. A program that ends by a signal (abort, a crash, kill), or by
+_exit as some shells do, writes nothing then; a core of it has the blocks.
 A signal is taken only if the program has no use for it. A signal or an
 interval needs one thread in the program, which writes; it takes no signals.
 
