@@ -6,7 +6,7 @@ from typing import Iterable, Iterator
 
 import gdb
 
-from ..library import library_path
+from ..preload import library_path
 from .command import Command
 
 # In the order in which they come to be used.

@@ -19,7 +19,7 @@ class Program:
     """What was built or installed together."""
 
     def __init__(self, library: str, version: str) -> None:
-        self.library = library
+        self.runtime = library
         self.version = version
 
 
@@ -97,7 +97,7 @@ def _run(words: Sequence[str], program: Program) -> NoReturn:
         raise Failure("a program is missing, as in tracemalloc run ./server", USAGE)
     if given.output is None and (given.signal is not None or given.interval is not None):
         raise Failure("--signal and --interval say when to write a snapshot: -o names the file", USAGE)
-    run(command, program.library,
+    run(command, program.runtime,
         Tracing(given.frames, given.output, given.signal, given.interval, given.children))
 
 
@@ -284,7 +284,7 @@ def _gdb(words: Sequence[str], program: Program) -> NoReturn:
     arguments += ["-x", _DOOR]
     if command:
         path = find_program(command[0], os.environ.get("PATH", os.defpath))
-        library = program.library if is_to_be_preloaded(path, program.library) else None
+        library = program.runtime if is_to_be_preloaded(path, program.runtime) else None
         environment = traced(inherited_environment(), library, Tracing(given.frames))
         for name in ("LD_PRELOAD", "TRACEMALLOC"):
             if os.fsencode(name) in environment:

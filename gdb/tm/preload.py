@@ -1,4 +1,4 @@
-"""library.py: where the library lies that was built or installed together with this package."""
+"""preload.py: where the library lies that was built or installed together with this package."""
 
 from __future__ import annotations
 
