@@ -326,8 +326,8 @@ int main(void)
         start = [*preload(), *at_checkpoint()]
         path = compile_file(source, directory / "pool")
         results = gdb([*start, "tm-snapshot save a.snap", "tm-stats", "tm-stats function", "tm-stats -cumulative",
-                       "tm-stats module", "with tm wrappers none -- tm-stats", "set tm wrappers add zmalloc", "tm-stats"],
-                      path, directory=directory)[len(start) + 1:]
+                       "tm-stats module", "with tm wrappers none -- tm-stats", "set tm wrappers add zmalloc",
+                       "tm-stats"], path, directory=directory)[len(start) + 1:]
         note = "\nNote: 90 % of the blocks come from zmalloc: set tm wrappers add zmalloc counts for its callers.\n"
         for result in results[:2]:
             self.assertIn(note, result.output)
