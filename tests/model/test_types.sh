@@ -1,7 +1,7 @@
 #!/bin/sh
 # test_types.sh: mypy --strict and flake8 have nothing to say of the Python there is: the package, its tests, the
 # benchmarks. Each folder of tests is checked by itself, since files of different folders have one name; many use what
-# tests/gdb has.
+# tests/gdb has. Asked where CI is set: each release of the two finds something else.
 set -u
 cd "$TM_TOP_SRCDIR" || exit 99
 work=$(mktemp -d)
@@ -23,7 +23,7 @@ check() { # check NAME COMMAND…
 
 skip() {
     number=$((number + 1))
-    echo "ok $number - types: $1 # SKIP there is no $1 here"
+    echo "ok $number - types: $1 # SKIP asked where CI is set and $1 installed"
 }
 
 strict() { # strict FOLDER ARGUMENT…
@@ -35,7 +35,7 @@ fails() {
     ! "$@"
 }
 
-if command -v mypy >/dev/null; then
+if [ -n "${CI-}" ] && command -v mypy >/dev/null; then
     check "the package" strict gdb -p tm
     for folder in tests/* bench; do
         ! ls "$folder"/*.py >/dev/null 2>&1 || check "$folder" strict "$folder" $(cd "$folder" && ls ./*.py)
@@ -45,7 +45,7 @@ if command -v mypy >/dev/null; then
 else
     skip mypy
 fi
-if command -v flake8 >/dev/null; then
+if [ -n "${CI-}" ] && command -v flake8 >/dev/null; then
     check "style" flake8 --max-line-length 120 gdb tests bench examples
     printf 'import os\n' >"$work/unused.py"
     check "what is not used is seen" fails flake8 "$work/unused.py"

@@ -1,12 +1,13 @@
 #!/bin/sh
-# test_cppcheck.sh: cppcheck has nothing to say of the runtime.
+# test_cppcheck.sh: cppcheck has nothing to say of the runtime. Asked where CI is set: each of its releases finds
+# something else.
 set -u
 cd "$TM_TOP_SRCDIR" || exit 99
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-command -v cppcheck >/dev/null || {
-    echo "ok 1 - cppcheck # SKIP there is no cppcheck here"
+[ -n "${CI-}" ] && command -v cppcheck >/dev/null || {
+    echo "ok 1 - cppcheck # SKIP asked where CI is set and cppcheck installed"
     echo "1..1"
     exit
 }
