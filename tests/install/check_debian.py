@@ -43,7 +43,7 @@ def call(*command: str | Path, directory: Path | None = None) -> str:
                           env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           errors="replace", timeout=3000)
     if done.returncode != 0:
-        failed = "\n".join(line for line in done.stdout.splitlines() if line.startswith(("not ok", "FAIL: ", "ERROR: ")))
+        failed = "\n".join(line for line in done.stdout.splitlines() if line.startswith(("not ok", "FAIL:", "ERROR:")))
         raise AssertionError(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{failed}\n"
                              f"{done.stdout[-8000:]}")
     return done.stdout
