@@ -24,16 +24,23 @@ _CONTROL = re.compile(r"\x1b\[\?[0-9;]*[hl]|\x1b\[[0-9]*[A-KPX]|[\x07\x08]|\x1b\
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
+def need_terminal() -> None:
+    """Skips the test where the system has none to give."""
+    try:
+        for descriptor in pty.openpty():
+            os.close(descriptor)
+    except OSError as error:
+        raise unittest.SkipTest(f"no terminal can be had here: {error}") from None
+
+
 class Terminal:
     """Ends with its `with`."""
 
     def __init__(self, *arguments: str | Path, rows: int = 200, columns: int = 100, directory: Path | None = None,
                  environment: Mapping[str, str] | None = None) -> None:
         self.directory = directory or new_directory()
-        try:
-            self._pid, self._fd = pty.fork()
-        except OSError as error:
-            raise unittest.SkipTest(f"no terminal can be had here: {error}") from None
+        need_terminal()
+        self._pid, self._fd = pty.fork()
         if self._pid == 0:
             self._become_gdb([str(one) for one in arguments], rows, columns, environment or {})
         self.start = self.wait_for(PROMPT)

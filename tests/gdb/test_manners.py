@@ -11,7 +11,7 @@ from pathlib import Path
 
 from support import (BUILD, DOOR, GdbTest, LINKED, RUNTIME, Result, SOURCE, Step, at_checkpoint, gdb, line_of,
                      new_directory, preload, program, python)
-from terminal import PAGER, Terminal, plain
+from terminal import PAGER, Terminal, need_terminal, plain
 
 COMMANDS = ("tm-info", "tm-stats", "tm-snapshot", "tm-compare", "tm-traceback", "tm-traces", "tm-filter", "tm-export",
             "tm-start", "tm-stop", "tm-clear", "tm-reset-peak")
@@ -424,6 +424,7 @@ tm.reader.Reader.survey = slow
 class MachineInterfaceTest(GdbTest):
 
     def test_plain_text_in_mi_on_a_terminal_too(self) -> None:
+        need_terminal()
         lines = [*preload(), *at_checkpoint(), "tm-stats"]
         commands = "".join('-interpreter-exec console "{}"\n'.format(line.replace('"', '\\"')) for line in lines)
         command = f"gdb -nx -q --interpreter=mi -iex 'set debuginfod enabled off' -x {DOOR} {program('known')}"
