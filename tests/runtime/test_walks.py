@@ -51,7 +51,8 @@ class RealPrograms(unittest.TestCase):
         self.check("perl", "-e", PERL, at_least=2000)
 
     def test_gdb(self) -> None:
-        self.check("gdb", "-nx", "-batch", "-ex", "info line compare", str(CHECKER), at_least=1000)
+        self.check("gdb", "-nx", "-batch", "-ex", "info line compare",
+                   "-ex", "info scope compare", "-ex", "info types walk", str(CHECKER), at_least=2000)
 
     def test_exceptions(self) -> None:
         compiler = shutil.which("g++")
