@@ -7,9 +7,8 @@
    reads of a full walk, so this is as exact, and as safe on a stack that was switched or unmapped meanwhile.
 
    The last walk is a chain of frames that may reach further out than the limit: what lies beyond was right once and
-   is held against the stack again when a later walk gets there. New frames go to arrays of their own, and before the
-   rest of the chain at the next walk: by then nothing waits for words that were only just stored. Of a frame's
-   registers only rsp and rbp are followed, which is all that compilers' code needs.
+   is held against the stack again when a later walk gets there. New frames go to arrays of their own first, then before
+   the rest of the chain.
 
    A chain's hashes are a potential: hash[i] = pc[i] + FACTOR * hash[i + 1], from any value at its end. That of the
    frames [a, b) alone is hash[a] - FACTOR^(b - a) * hash[b]. */
@@ -18,8 +17,7 @@
 #include "capture.h"
 
 #include "arena.h"
-#include "rule_cache.h"
-#include "state.h"
+#include "step_x86_64.h"
 
 #include <dlfcn.h>
 #include <stddef.h>
@@ -27,28 +25,12 @@
 
 #define FACTOR UINT64_C(0x9e3779b97f4a7c15)
 
-/* Where the ucontext that rsp points to in a signal trampoline holds the interrupted registers. */
-enum { UCONTEXT_RBP = 120, UCONTEXT_RSP = 160, UCONTEXT_RIP = 168 };
-
-/* Where more than one walk in LOSS_WEIGHT leaves the last one again, the innermost frames change at random. One walk
-   in FORGET_EVERY looks one frame further in again. */
-#define LOSS_WEIGHT 8
-#define MANY_LOSSES 32
-#define FORGET_EVERY 16
-
-/* A slot is the address that a frame's return address was read from, just below its rsp; in its low bits: */
-enum slot_mark {
-    SLOT_BY_RBP = 1, /* the callee was left by rbp, see struct by_rbp */
-    SLOT_REREAD = 2, /* the callee was left by more than two words: a reused walk ends before this frame */
-    SLOT_EXACT = 4,  /* it stopped at its program counter, it did not call from there */
-    SLOT_MARKS = 7,
-};
-
-/* The rbp by which a frame's callee was left. */
-struct by_rbp {
-    uintptr_t rbp;
-    uintptr_t loaded_from; /* 0 or any address inside of the frames that are known: not from a frame further out */
-};
+/* How far in a walk meets the last one is mostly at random, and a branch that is mispredicted costs as much as GAMBLE
+   frames, once in the walk and at what follows. One walk in SAMPLE_EVERY is looked at for where it might have met. */
+#define GAMBLE 5
+#define MEETINGS 16
+#define SAMPLE_EVERY 16
+#define SAMPLES 64
 
 enum chain_end {
     CHAIN_OPEN,      /* the limit, or something that may not happen again */
@@ -56,46 +38,29 @@ enum chain_end {
     CHAIN_OUTERMOST, /* nothing called the last frame */
 };
 
-/* Frames in arrays, the innermost first. */
+/* The last walk's frames in arrays, the innermost first. */
 struct chain {
     void **pcs;
-    uintptr_t *slots;
-    uint64_t *words;        /* of `known`: the hashes; of `found`: the packed rules by which the frames were left */
-    struct by_rbp *by_rbps; /* where the slot is marked so */
+    uintptr_t *slots; /* one more than frames, higher than any */
+    uint64_t *hashes; /* one more than frames */
+    struct by_rbp *by_rbps;
 };
 
 struct walk {
-    uint32_t room;  /* frames that `known` holds */
-    uint32_t fresh; /* frames of the last walk in `found` */
-    uint32_t first; /* the others are [first, room) of `known` */
+    size_t room;       /* frames that `known` holds */
+    size_t first;      /* the last walk is [first, room) of `known` */
+    size_t marked_end; /* no slot from here on is marked */
+    size_t blind;      /* so many frames are walked before the last walk is looked at */
     uint32_t turn;
-    uint32_t losses;    /* LOSS_WEIGHT for each, less one for every other walk */
-    uint32_t blind;     /* so many frames are walked before the last walk is looked at */
-    uint64_t forgotten; /* the last walk is of the time when this was so */
+    uint32_t meetings[MEETINGS + 1]; /* how many samples met the last walk after so many frames, or later */
+    uint64_t forgotten;              /* the last walk is of the time when this was so */
     enum chain_end end_kind;
     bool ends_in_zero; /* the chain's last frame is none: a return address of 0 made its callee the outermost */
-    uint32_t sure;     /* from here on, what was loaded below `doubt` may have been loaded from elsewhere since */
+    size_t sure;       /* from here on, what was loaded below `doubt` may have been loaded from elsewhere since */
     uintptr_t doubt;
-    struct chain known; /* one more of its words holds the hash at its end */
-    struct chain found;
+    struct chain known;
+    struct frames found;
     uint64_t *powers; /* of FACTOR */
-};
-
-/* The frame that a walk has come to. rbp is followed only where it is asked for: `rbp` is that of frame number
-   `rbp_at`, since when it may have been loaded again. */
-struct place {
-    uintptr_t pc;
-    uintptr_t slot; /* with its marks */
-    uintptr_t rbp;
-    uintptr_t rbp_loaded_from;
-    uint32_t rbp_at;
-};
-
-enum step {
-    STEP_ON,
-    STEP_END,  /* it was the outermost frame */
-    STEP_CUT,  /* its code has no unwind data */
-    STEP_LOST, /* the rules do not fit the stack */
 };
 
 static uint64_t forgotten; /* how often capture_forget_range was called */
@@ -112,19 +77,12 @@ static void *cut_off(char **memory, size_t size)
     return piece;
 }
 
-static void cut_chain(char **memory, size_t frames, struct chain *chain)
-{
-    chain->by_rbps = cut_off(memory, frames * sizeof *chain->by_rbps);
-    chain->words = cut_off(memory, (frames + 1) * sizeof *chain->words);
-    chain->slots = cut_off(memory, frames * sizeof *chain->slots);
-    chain->pcs = cut_off(memory, frames * sizeof *chain->pcs);
-}
-
 static void forget_walk(struct walk *walk)
 {
     walk->first = walk->room;
-    walk->fresh = 0;
-    walk->known.words[walk->room] = 0;
+    walk->sure = walk->room;
+    walk->marked_end = 0;
+    walk->known.hashes[walk->room] = 0;
     walk->end_kind = CHAIN_OPEN;
     walk->ends_in_zero = false;
 }
@@ -132,19 +90,29 @@ static void forget_walk(struct walk *walk)
 static struct walk *make_walk(uint32_t limit)
 {
     const size_t frame = sizeof(void *) + sizeof(uintptr_t) + sizeof(uint64_t) + sizeof(struct by_rbp);
-    const uint32_t room = 2 * limit + 64, found = limit + 2;
-    size_t size = sizeof(struct walk) + (room + found) * frame + (2 + limit + 2) * sizeof(uint64_t);
-    char *memory = arena_take(TM_SLAB_OTHER, size);
+    const size_t room = 2 * (size_t)limit + 64, found = (size_t)limit + 2, powers = (size_t)limit + 2;
+    char *memory = arena_take(TM_SLAB_OTHER, sizeof(struct walk) + (room + 1 + found) * frame + powers * 8);
     if (!memory)
         return NULL;
     struct walk *walk = cut_off(&memory, sizeof *walk);
     walk->room = room;
-    cut_chain(&memory, room, &walk->known);
-    cut_chain(&memory, found, &walk->found);
-    walk->powers = cut_off(&memory, (limit + 2) * sizeof(uint64_t));
+    walk->known = (struct chain){
+        .pcs = cut_off(&memory, (room + 1) * sizeof(void *)),
+        .slots = cut_off(&memory, (room + 1) * sizeof(uintptr_t)),
+        .hashes = cut_off(&memory, (room + 1) * sizeof(uint64_t)),
+        .by_rbps = cut_off(&memory, (room + 1) * sizeof(struct by_rbp)),
+    };
+    walk->found = (struct frames){
+        .pcs = cut_off(&memory, found * sizeof(void *)),
+        .slots = cut_off(&memory, found * sizeof(uintptr_t)),
+        .rules = cut_off(&memory, found * sizeof(uint64_t)),
+        .by_rbps = cut_off(&memory, found * sizeof(struct by_rbp)),
+    };
+    walk->powers = cut_off(&memory, powers * sizeof(uint64_t));
     walk->powers[0] = 1;
-    for (uint32_t i = 1; i <= limit + 1; i++)
+    for (size_t i = 1; i < powers; i++)
         walk->powers[i] = walk->powers[i - 1] * FACTOR;
+    walk->known.slots[room] = UINTPTR_MAX;
     forget_walk(walk);
     return walk;
 }
@@ -166,339 +134,211 @@ static struct walk *walk_of(struct tm_lane *lane, uint32_t limit)
     return walk;
 }
 
-static inline uintptr_t word_at(uintptr_t address)
+/* Moves what is left of the last walk, from frame AT on, to where as many new frames as there may be fit before it.
+   Returns where it is then. */
+static __attribute__((noinline, cold)) size_t move_to_end(struct walk *walk, size_t at)
 {
-    return *(const uintptr_t *)address;
-}
-
-static inline uintptr_t rsp_of(uintptr_t slot)
-{
-    return (slot & ~(uintptr_t)SLOT_MARKS) + 8;
-}
-
-/* Brings the rbp of PLACE, frame number COUNT, up to date: the last frame further in that saved it tells. */
-static void follow_rbp(const struct chain *found, uint32_t count, struct place *place)
-{
-    uintptr_t slot = place->slot;
-    for (uint32_t at = count; at > place->rbp_at; slot = found->slots[--at]) {
-        uint64_t rule = found->words[at - 1];
-        if (rule & RULE_RBP_SAVED) {
-            place->rbp_loaded_from = rsp_of(slot) - 8 + (uintptr_t)rule_rbp_offset(rule);
-            place->rbp = word_at(place->rbp_loaded_from);
-            break;
-        }
-    }
-    place->rbp_at = count;
-}
-
-static enum step leave_signal_frame(struct place *place)
-{
-    uintptr_t context = rsp_of(place->slot);
-    uintptr_t rsp = word_at(context + UCONTEXT_RSP);
-    if (rsp % 8)
-        return STEP_LOST;
-    place->pc = word_at(context + UCONTEXT_RIP);
-    place->rbp = word_at(context + UCONTEXT_RBP);
-    place->slot = (rsp - 8) | SLOT_EXACT | SLOT_REREAD;
-    return STEP_ON;
-}
-
-/* By a rule of any kind. A frame that would not lie below its caller's, or be larger than any, means that the rules do
-   not fit. They are then not followed to where nothing may be read. */
-static enum step leave_by(struct unwind_rule rule, struct place *place)
-{
-    uintptr_t rsp = rsp_of(place->slot);
-    uintptr_t base = rule.kind == UNWIND_RSP ? rsp : place->rbp;
-    uintptr_t cfa = base + (uintptr_t)rule.cfa_offset;
-    if (rule.kind != UNWIND_RSP && (base - rsp >= RULE_FRAME_MOST || base % 8))
-        return STEP_LOST;
-    if (rule.kind == UNWIND_DRAP)
-        cfa = word_at(cfa);
-    if (cfa - rsp - 1 >= RULE_FRAME_MOST || cfa % 8)
-        return STEP_LOST;
-    if (rule.rbp_saved)
-        place->rbp = word_at((rule.kind == UNWIND_DRAP ? base : cfa) + (uintptr_t)rule.rbp_offset);
-    place->slot = (cfa - 8) | SLOT_REREAD;
-    place->pc = word_at(cfa - 8);
-    return STEP_ON;
-}
-
-/* What is rare: frames that are left by neither rsp nor rbp alone. */
-static __attribute__((noinline, cold)) enum step leave_otherwise(uint64_t key, uint64_t packed, struct place *place)
-{
-    struct unwind_rule rule = {
-        .kind = packed & RULE_KIND,
-        .rbp_saved = packed & RULE_RBP_SAVED,
-        .cfa_offset = rule_cfa_offset(packed),
-        .rbp_offset = rule_rbp_offset(packed),
-    };
-    if ((packed & RULE_KIND) == RULE_SLOW)
-        rule = rule_cache_decode(key);
-    switch (rule.kind) {
-    case UNWIND_SIGNAL:
-        return leave_signal_frame(place);
-    case UNWIND_END:
-        return STEP_END;
-    case UNWIND_RSP:
-    case UNWIND_RBP:
-    case UNWIND_DRAP:
-        return leave_by(rule, place);
-    default:
-        return STEP_CUT;
-    }
-}
-
-static enum step leave_by_rbp(uint64_t rule, struct place *place, struct by_rbp *by_rbp)
-{
-    uintptr_t rsp = rsp_of(place->slot);
-    uintptr_t slot = place->rbp + (uintptr_t)rule_cfa_offset(rule) - 8;
-    if (place->rbp - rsp >= RULE_FRAME_MOST || place->rbp % 8 || slot - rsp >= RULE_FRAME_MOST)
-        return STEP_LOST;
-    *by_rbp = (struct by_rbp){place->rbp, place->rbp_loaded_from};
-    place->pc = word_at(slot);
-    place->slot = slot | SLOT_BY_RBP;
-    return STEP_ON;
-}
-
-static inline void leave_by_rsp(uint64_t rule, uintptr_t *pc, uintptr_t *slot)
-{
-    *slot = (*slot & ~(uintptr_t)SLOT_MARKS) + (uintptr_t)rule_cfa_offset(rule);
-    *pc = word_at(*slot);
-}
-
-/* Steps from PLACE, frame number COUNT, to its caller, whatever that takes. */
-static __attribute__((noinline)) enum step leave(const struct chain *found, uint32_t count, struct place *place)
-{
-    uint64_t key = place->slot & SLOT_EXACT ? place->pc | RULE_EXACT : place->pc;
-    uint64_t rule = rule_cache_get(state_load(rule_cache), key);
-    found->words[count] = rule;
-    if ((rule & RULE_KIND) == UNWIND_RSP) {
-        leave_by_rsp(rule, &place->pc, &place->slot);
-        return STEP_ON;
-    }
-    follow_rbp(found, count, place);
-    if ((rule & RULE_KIND) == UNWIND_RBP)
-        return leave_by_rbp(rule, place, &found->by_rbps[count + 1]);
-    enum step step = leave_otherwise(key, rule, place);
-    /* Where rbp came from matters no more: a reused walk ends before the frame. */
-    place->rbp_loaded_from = 0;
-    place->rbp_at = count + 1;
-    return step;
-}
-
-/* Moves what is left of the last walk to where as many new frames as there may be fit before it. */
-static __attribute__((noinline, cold)) void move_to_end(struct walk *walk, uint32_t most)
-{
-    uint32_t count = walk->room - walk->first;
+    size_t count = walk->room - at, most = (walk->room - 2) / 2;
     if (count > most) {
         count = most;
         walk->end_kind = CHAIN_OPEN;
         walk->ends_in_zero = false;
     }
     const struct chain *known = &walk->known;
-    uint32_t to = walk->room - count;
-    memmove(known->pcs + to, known->pcs + walk->first, count * sizeof *known->pcs);
-    memmove(known->slots + to, known->slots + walk->first, count * sizeof *known->slots);
-    memmove(known->words + to, known->words + walk->first, (count + 1) * sizeof *known->words);
-    memmove(known->by_rbps + to, known->by_rbps + walk->first, count * sizeof *known->by_rbps);
-    walk->sure += to - walk->first;
-    walk->first = to;
+    size_t to = walk->room - count;
+    memmove(known->pcs + to, known->pcs + at, count * sizeof *known->pcs);
+    memmove(known->slots + to, known->slots + at, count * sizeof *known->slots);
+    memmove(known->hashes + to, known->hashes + at, (count + 1) * sizeof *known->hashes);
+    memmove(known->by_rbps + to, known->by_rbps + at, count * sizeof *known->by_rbps);
+    walk->sure += to - at;
+    walk->marked_end = walk->room;
+    return to;
 }
 
-/* Puts the frames that the last walk found before the others. */
-static inline void settle(struct walk *walk)
+/* Puts the COUNT new frames before frame AT of the last walk: the chain is then that of the new one. */
+static inline void settle(struct walk *walk, size_t at, size_t count)
 {
-    if (state_unlikely(walk->fresh > walk->first))
-        move_to_end(walk, (walk->room - 2) / 2);
-    const struct chain known = walk->known, found = walk->found;
-    size_t first = walk->first - walk->fresh;
-    uint64_t hash = known.words[walk->first];
-    for (size_t i = walk->fresh; i-- > 0;) {
+    if (state_unlikely(count > at))
+        at = move_to_end(walk, at);
+    const struct chain known = walk->known;
+    const struct frames found = walk->found;
+    size_t first = at - count;
+    uint64_t hash = known.hashes[at];
+    for (size_t i = count; i-- > 0;) {
         uintptr_t slot = found.slots[i];
         hash = hash * FACTOR + (uintptr_t)found.pcs[i];
         known.pcs[first + i] = found.pcs[i];
         known.slots[first + i] = slot;
-        known.words[first + i] = hash;
-        if (state_unlikely(slot & SLOT_BY_RBP))
+        known.hashes[first + i] = hash;
+        if (state_unlikely(slot & SLOT_MARKS)) {
             known.by_rbps[first + i] = found.by_rbps[i];
+            if (walk->marked_end <= first + i)
+                walk->marked_end = first + i + 1;
+        }
     }
-    walk->first = (uint32_t)first;
-    walk->fresh = 0;
-}
-
-/* The first frame from AT on that is not further in than SLOT, or END. */
-static inline uint32_t skip_to(const struct chain *chain, size_t at, size_t end, uintptr_t slot)
-{
-    const uintptr_t *slots = chain->slots;
-    uintptr_t address = slot & ~(uintptr_t)SLOT_MARKS;
-    while (at < end && slots[at] < address)
-        at++;
-    return (uint32_t)at;
-}
-
-static inline bool is_same_frame(const struct chain *chain, uint32_t at, const struct place *place)
-{
-    return ((chain->slots[at] ^ place->slot) & ~(uintptr_t)(SLOT_BY_RBP | SLOT_REREAD)) == 0 &&
-           (uintptr_t)chain->pcs[at] == place->pc;
+    walk->first = first;
 }
 
 /* Whether the callee of frame AT is still left by the same rbp. The walk is at MET, its frame number COUNT. */
-static __attribute__((noinline)) bool is_left_by_same_rbp(const struct walk *walk, size_t at, uint32_t count,
+static __attribute__((noinline)) bool is_left_by_same_rbp(const struct walk *walk, size_t at, size_t count,
                                                           struct place met)
 {
     struct by_rbp *by_rbp = &walk->known.by_rbps[at];
     if (at >= walk->sure && by_rbp->loaded_from < walk->doubt)
         return false;
-    if (by_rbp->loaded_from >= rsp_of(met.slot))
-        return word_at(by_rbp->loaded_from) == by_rbp->rbp;
-    follow_rbp(&walk->found, count, &met);
+    if (by_rbp->loaded_from >= step_rsp_of(met.slot))
+        return step_word_at(by_rbp->loaded_from) == by_rbp->rbp;
+    step_follow_rbp(&walk->found, count, &met);
     by_rbp->loaded_from = met.rbp_loaded_from;
     return met.rbp == by_rbp->rbp;
 }
 
 /* AT holds now what the walk is at, as its frame number COUNT. The first frame outward that is no longer what it was,
-   or BOUND. A function of its own, so that the loop has the registers to itself. */
-static __attribute__((noinline)) size_t confirm(const struct walk *walk, size_t at, size_t bound, uint32_t count,
-                                                const struct place *met)
+   or BOUND. */
+static inline size_t confirm(const struct walk *walk, size_t at, size_t bound, size_t count, const struct place *met)
 {
     const uintptr_t *slots = walk->known.slots;
     void *const *pcs = walk->known.pcs;
-    while (++at < bound) {
+    size_t marked_end = walk->marked_end < bound ? walk->marked_end : bound;
+    for (at++; state_unlikely(at < marked_end); at++) {
         uintptr_t slot = slots[at];
-        if (state_unlikely(slot & SLOT_MARKS)) {
-            if (slot & SLOT_REREAD || !is_left_by_same_rbp(walk, at, count, *met))
-                break;
-            slot &= ~(uintptr_t)SLOT_MARKS;
-        }
-        if (state_unlikely(word_at(slot) != (uintptr_t)pcs[at]))
-            break;
+        if (slot & SLOT_MARKS && (slot & SLOT_REREAD || !is_left_by_same_rbp(walk, at, count, *met)))
+            return at;
+        if (step_word_at(slot & ~(uintptr_t)SLOT_MARKS) != (uintptr_t)pcs[at])
+            return at;
     }
+    while (at < bound && step_word_at(slots[at]) == (uintptr_t)pcs[at])
+        at++;
     return at;
 }
 
-/* Keeps `blind` at about the most of LOST_AT, the count of frames after which a walk left the last one again, where
-   that happens often: a look that fails costs more than walking a frame. */
-static inline void adapt(struct walk *walk, uint32_t lost_at)
+/* What walks cost that look at the last one after BLIND frames. */
+static uint32_t cost_of(const struct walk *walk, uint32_t blind)
 {
-    if (state_unlikely(lost_at)) {
-        if (walk->losses < 2 * MANY_LOSSES)
-            walk->losses += LOSS_WEIGHT;
-        if (walk->losses > MANY_LOSSES && lost_at > walk->blind)
-            walk->blind = lost_at;
-        return;
-    }
-    walk->losses -= walk->losses > 0;
-    if (walk->blind > 0 && ++walk->turn % FORGET_EVERY == 0)
-        walk->blind--;
+    uint32_t cost = 0;
+    for (uint32_t met = 0; met <= MEETINGS; met++)
+        cost += walk->meetings[met] * (met > blind ? met + GAMBLE : blind);
+    return cost;
+}
+
+static __attribute__((noinline, cold)) void choose_blind(struct walk *walk)
+{
+    uint32_t best = 0;
+    for (uint32_t blind = 1; blind < MEETINGS; blind++)
+        if (cost_of(walk, blind) < cost_of(walk, best))
+            best = blind;
+    walk->blind = best;
+    for (uint32_t met = 0; met <= MEETINGS; met++)
+        walk->meetings[met] /= 2;
+}
+
+/* The walk met frame AT of the last one after COUNT frames: after how many could it have? */
+static __attribute__((noinline)) void take_sample(struct walk *walk, size_t at, size_t count)
+{
+    const struct chain *known = &walk->known;
+    const struct frames *found = &walk->found;
+    for (; count > 0 && at > walk->first && known->slots[at - 1] == found->slots[count - 1] &&
+           known->pcs[at - 1] == found->pcs[count - 1];
+         count--)
+        at--;
+    walk->meetings[count < MEETINGS ? count : MEETINGS]++;
+    if (walk->turn % (SAMPLE_EVERY * SAMPLES) == 0)
+        choose_blind(walk);
 }
 
 /* The frames from `sure` on were last loaded from what lay further in than MET. */
-static inline void doubt_from(struct walk *walk, uint32_t at, const struct place *met)
+static inline void doubt_from(struct walk *walk, size_t at, const struct place *met)
 {
     uintptr_t doubt = walk->sure < walk->room ? walk->doubt : 0;
     walk->sure = at;
-    walk->doubt = doubt > rsp_of(met->slot) ? doubt : rsp_of(met->slot);
+    walk->doubt = doubt > step_rsp_of(met->slot) ? doubt : step_rsp_of(met->slot);
 }
 
 /* Tries to go on from frame AT of the last walk, which the walk has come to as its frame number COUNT. True if
    it reaches to the end or to LIMIT, and one frame on to tell whether that was the end; then all of the new walk is
    known. Else REACHED says how far it is as before. */
-static inline bool reuse(struct walk *walk, uint32_t at, uint32_t count, uint32_t limit, const struct place *place,
-                         uint32_t *reached)
+static inline bool reuse(struct walk *walk, size_t at, size_t count, size_t limit, const struct place *place,
+                         size_t *reached)
 {
-    uint32_t bound = limit - count < walk->room - at ? at + limit - count + 1 : walk->room;
-    *reached = (uint32_t)confirm(walk, at, bound, count, place);
-    if (*reached != bound || (bound == walk->room && walk->end_kind == CHAIN_OPEN && bound - at < limit - count))
+    size_t room = walk->room;
+    size_t bound = limit - count < room - at ? at + limit - count + 1 : room;
+    *reached = confirm(walk, at, bound, count, place);
+    if (*reached != bound || (walk->end_kind == CHAIN_OPEN && bound == room && bound - at < limit - count))
         return false;
-    walk->known.slots[at] = place->slot;
-    if (place->slot & SLOT_BY_RBP)
+    if (state_unlikely(place->slot & SLOT_BY_RBP))
         walk->known.by_rbps[at] = walk->found.by_rbps[count];
-    if (bound < walk->room)
+    if (state_unlikely(bound < room))
         doubt_from(walk, bound, place);
     else
-        walk->sure = walk->room;
-    walk->first = at;
+        walk->sure = room;
     return true;
 }
 
-/* Puts PLACE down as frame number COUNT and steps on, at least once and until COUNT is UNTIL. HASH receives what
-   these frames add to it. */
-static inline __attribute__((always_inline)) enum step walk_frames(const struct walk *walk, uint32_t until,
-                                                                   uint32_t *count, struct place *place, uint64_t *hash)
+/* What ended a walk that nothing of the last one was of use to, at PC, after COUNT frames. */
+static __attribute__((noinline)) void start_anew(struct walk *walk, enum step step, size_t count)
 {
-    const struct rule_cache *in = state_load(rule_cache);
-    const struct chain found = walk->found;
-    size_t at = *count;
-    uint64_t sum = *hash;
-    uintptr_t pc = place->pc, slot = place->slot;
-    enum step step = STEP_ON;
-    do {
-        found.pcs[at] = (void *)pc;
-        found.slots[at] = slot;
-        sum += pc * walk->powers[at];
-        const struct rule *rule = &in->rules[rule_cache_start(in, pc)];
-        uint64_t packed = state_likely(state_load(rule->key) == pc) ? state_peek(rule->packed) : UNWIND_NONE;
-        if (state_likely((packed & RULE_KIND) == UNWIND_RSP && !(slot & SLOT_EXACT))) {
-            found.words[at] = packed;
-            leave_by_rsp(packed, &pc, &slot);
-        } else {
-            struct place other = {pc, slot, place->rbp, place->rbp_loaded_from, place->rbp_at};
-            step = leave(&walk->found, (uint32_t)at, &other);
-            pc = other.pc;
-            slot = other.slot;
-            *place = other;
-        }
-        at++;
-    } while (at < until && pc != 0 && step == STEP_ON);
-    place->pc = pc;
-    place->slot = slot;
-    *count = (uint32_t)at;
-    *hash = sum;
-    return step;
+    forget_walk(walk);
+    if (step == STEP_ZERO)
+        walk->ends_in_zero = true;
+    if (step == STEP_ZERO || step == STEP_END)
+        walk->end_kind = CHAIN_OUTERMOST;
+    else if (step == STEP_CUT)
+        walk->end_kind = CHAIN_CUT;
+    settle(walk, walk->room, count + walk->ends_in_zero);
+}
+
+static inline void meet(struct walk *walk, size_t at, size_t count)
+{
+    if (state_unlikely(++walk->turn % SAMPLE_EVERY == 0))
+        take_sample(walk, at, count);
+    settle(walk, at, count);
 }
 
 /* Walks on to the first frame that the last walk has too and that is still the same outward as far as it matters;
    or to the outermost frame or LIMIT frames, then nothing of the last walk stays. The first BLIND frames are not held
-   against the last walk: the branch would be a gamble. Returns what the new frames add to the hash. */
-static inline uint64_t walk_new(struct walk *walk, struct place place, uint32_t limit)
+   against the last walk: the branch would be a gamble. */
+static inline void walk_on(struct walk *walk, struct place *place, size_t limit)
 {
-    uint64_t hash = 0;
-    uint32_t count = 0;
-    uint32_t at = walk->first, end = walk->room;
-    uint32_t look_from = walk->blind;
-    uint32_t lost_at = 0;
+    const struct rule_cache *in = state_load(rule_cache);
+    size_t blind = walk->blind < limit ? walk->blind : limit;
+    size_t count = 0;
+    uintptr_t pc = place->pc, slot = place->slot;
     enum step step = STEP_ON;
-    while (step == STEP_ON && place.pc != 0 && count < limit) {
+    while (state_likely(step == STEP_ON) && count < blind) {
+        step = step_on(&walk->found, in, count, place, &pc, &slot);
+        count += step != STEP_ZERO;
+    }
+    void *const *pcs = walk->known.pcs;
+    const uintptr_t *slots = walk->known.slots;
+    size_t at = walk->first, look_from = count;
+    if (state_likely(step == STEP_ON && at + count <= walk->room && slots[at + count] == slot))
+        at += count;
+    while (step == STEP_ON && count < limit) {
         if (count >= look_from) {
-            at = skip_to(&walk->known, at, end, place.slot);
-            if (at < end && is_same_frame(&walk->known, at, &place)) {
-                uint32_t reached;
-                if (reuse(walk, at, count, limit, &place, &reached)) {
-                    walk->fresh = count;
-                    adapt(walk, lost_at);
-                    return hash;
+            while (slots[at] < slot)
+                at++;
+            if (slots[at] == slot && (uintptr_t)pcs[at] == pc) {
+                size_t reached;
+                place->pc = pc;
+                place->slot = slot;
+                if (reuse(walk, at, count, limit, place, &reached)) {
+                    meet(walk, at, count);
+                    return;
                 }
                 look_from = count + reached - at;
-                lost_at = reached < end ? look_from : lost_at;
                 at = reached;
             }
         }
-        step = walk_frames(walk, look_from < limit ? look_from : limit, &count, &place, &hash);
+        step = step_on(&walk->found, in, count, place, &pc, &slot);
+        count += step != STEP_ZERO;
     }
-    adapt(walk, lost_at);
-    forget_walk(walk);
-    if (step == STEP_ON && place.pc == 0) {
-        walk->ends_in_zero = true;
+    walk->meetings[MEETINGS] += ++walk->turn % SAMPLE_EVERY == 0;
+    if (count == limit && step == STEP_ON && pc == 0) {
         walk->found.pcs[count] = NULL;
-        walk->found.slots[count++] = place.slot;
+        walk->found.slots[count] = slot;
+        step = STEP_ZERO;
     }
-    if (walk->ends_in_zero || step == STEP_END)
-        walk->end_kind = CHAIN_OUTERMOST;
-    else if (step == STEP_CUT)
-        walk->end_kind = CHAIN_CUT;
-    walk->fresh = count;
-    walk->sure = walk->room;
-    return hash;
+    start_anew(walk, step, count);
 }
 
 bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit, struct traceback *traceback)
@@ -509,17 +349,14 @@ bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit
     const uintptr_t *frame = caller.frame;
     struct place place = {
         .pc = (uintptr_t)caller.return_address, .slot = (uintptr_t)(frame + 1), .rbp = *frame, .rbp_loaded_from = 0};
-    settle(walk);
-    uint64_t hash = walk_new(walk, place, limit);
-    uint32_t all = walk->fresh + walk->room - walk->first - walk->ends_in_zero;
-    uint32_t nframe = all < limit ? all : limit;
-    uint32_t outer = nframe > walk->fresh ? nframe - walk->fresh : 0;
-    const uint64_t *hashes = walk->known.words + walk->first;
+    walk_on(walk, &place, limit);
+    size_t all = walk->room - walk->first - walk->ends_in_zero;
+    uint32_t nframe = (uint32_t)(all < limit ? all : limit);
+    const uint64_t *hashes = walk->known.hashes + walk->first;
     traceback->nframe = nframe;
-    traceback->outer_count = outer;
-    traceback->frames = walk->found.pcs;
-    traceback->outer = walk->known.pcs + walk->first;
-    traceback->hash = hash + walk->powers[walk->fresh] * hashes[0] - walk->powers[walk->fresh + outer] * hashes[outer];
+    traceback->outer_count = 0;
+    traceback->frames = walk->known.pcs + walk->first;
+    traceback->hash = hashes[0] - walk->powers[nframe] * hashes[nframe];
     traceback->cut = all > limit || walk->end_kind != CHAIN_OUTERMOST;
     return true;
 }

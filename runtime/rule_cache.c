@@ -33,7 +33,8 @@ static uint64_t pack(const struct unwind_rule *rule)
         (!fits(rbp_offset, lowest, highest, 8) || !fits(rbp_offset, INT16_MIN * 8, INT16_MAX * 8, 8)))
         return RULE_SLOW;
     uint64_t words = rule->rbp_saved ? (uint16_t)(rbp_offset / 8) : 0;
-    return (uint64_t)rule->cfa_offset << 32 | words << 16 | (rule->rbp_saved ? RULE_RBP_SAVED : 0) | rule->kind;
+    return (uint64_t)rule->cfa_offset << 32 | words << 16 | (rule->kind == UNWIND_RSP ? RULE_BY_RSP : 0) |
+           (rule->rbp_saved ? RULE_RBP_SAVED : 0) | rule->kind;
 }
 
 struct unwind_rule rule_cache_decode(uint64_t key)

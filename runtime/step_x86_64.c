@@ -1,0 +1,108 @@
+/* step_x86_64.c: what step_on does not do by itself: rules that are new, and frames that are not left by rsp. */
+
+#include "step_x86_64.h"
+
+/* Where the ucontext that rsp points to in a signal trampoline holds the interrupted registers. */
+enum { UCONTEXT_RBP = 120, UCONTEXT_RSP = 160, UCONTEXT_RIP = 168 };
+
+/* The last frame further in that saved rbp tells. */
+void step_follow_rbp(const struct frames *frames, size_t count, struct place *place)
+{
+    uintptr_t slot = place->slot;
+    for (size_t at = count; at > place->rbp_at; slot = frames->slots[--at]) {
+        uint64_t rule = frames->rules[at - 1];
+        if (rule & RULE_RBP_SAVED) {
+            place->rbp_loaded_from = step_rsp_of(slot) - 8 + (uintptr_t)rule_rbp_offset(rule);
+            place->rbp = step_word_at(place->rbp_loaded_from);
+            break;
+        }
+    }
+    place->rbp_at = count;
+}
+
+static enum step leave_signal_frame(struct place *place)
+{
+    uintptr_t context = step_rsp_of(place->slot);
+    uintptr_t rsp = step_word_at(context + UCONTEXT_RSP);
+    if (rsp % 8)
+        return STEP_LOST;
+    place->pc = step_word_at(context + UCONTEXT_RIP);
+    place->rbp = step_word_at(context + UCONTEXT_RBP);
+    place->slot = (rsp - 8) | SLOT_EXACT | SLOT_REREAD;
+    return STEP_ON;
+}
+
+/* A frame that would not lie below its caller's, or be larger than any, means that the rules do not fit. They are then
+   not followed to where nothing may be read. */
+static enum step leave_by(struct unwind_rule rule, struct place *place)
+{
+    uintptr_t rsp = step_rsp_of(place->slot);
+    uintptr_t base = rule.kind == UNWIND_RSP ? rsp : place->rbp;
+    uintptr_t cfa = base + (uintptr_t)rule.cfa_offset;
+    if (rule.kind != UNWIND_RSP && (base - rsp >= RULE_FRAME_MOST || base % 8))
+        return STEP_LOST;
+    if (rule.kind == UNWIND_DRAP)
+        cfa = step_word_at(cfa);
+    if (cfa - rsp - 1 >= RULE_FRAME_MOST || cfa % 8)
+        return STEP_LOST;
+    if (rule.rbp_saved)
+        place->rbp = step_word_at((rule.kind == UNWIND_DRAP ? base : cfa) + (uintptr_t)rule.rbp_offset);
+    place->slot = (cfa - 8) | SLOT_REREAD;
+    place->pc = step_word_at(cfa - 8);
+    return STEP_ON;
+}
+
+static __attribute__((noinline, cold)) enum step leave_otherwise(uint64_t key, uint64_t packed, struct place *place)
+{
+    struct unwind_rule rule = {
+        .kind = packed & RULE_KIND,
+        .rbp_saved = packed & RULE_RBP_SAVED,
+        .cfa_offset = rule_cfa_offset(packed),
+        .rbp_offset = rule_rbp_offset(packed),
+    };
+    if ((packed & RULE_KIND) == RULE_SLOW)
+        rule = rule_cache_decode(key);
+    switch (rule.kind) {
+    case UNWIND_SIGNAL:
+        return leave_signal_frame(place);
+    case UNWIND_END:
+        return STEP_END;
+    case UNWIND_RSP:
+    case UNWIND_RBP:
+    case UNWIND_DRAP:
+        return leave_by(rule, place);
+    default:
+        return STEP_CUT;
+    }
+}
+
+static enum step leave_by_rbp(uint64_t rule, struct place *place, struct by_rbp *by_rbp)
+{
+    uintptr_t rsp = step_rsp_of(place->slot);
+    uintptr_t slot = place->rbp + (uintptr_t)rule_cfa_offset(rule) - 8;
+    if (place->rbp - rsp >= RULE_FRAME_MOST || place->rbp % 8 || slot - rsp >= RULE_FRAME_MOST)
+        return STEP_LOST;
+    *by_rbp = (struct by_rbp){place->rbp, place->rbp_loaded_from};
+    place->pc = step_word_at(slot);
+    place->slot = slot | SLOT_BY_RBP;
+    return STEP_ON;
+}
+
+__attribute__((noinline)) enum step step_by_any_rule(const struct frames *frames, size_t count, struct place *place)
+{
+    uint64_t key = place->slot & SLOT_EXACT ? place->pc | RULE_EXACT : place->pc;
+    uint64_t rule = rule_cache_get(state_load(rule_cache), key);
+    frames->rules[count] = rule;
+    if (rule & RULE_BY_RSP) {
+        step_by_rsp(rule, &place->pc, &place->slot);
+        return STEP_ON;
+    }
+    step_follow_rbp(frames, count, place);
+    if ((rule & RULE_KIND) == UNWIND_RBP)
+        return leave_by_rbp(rule, place, &frames->by_rbps[count + 1]);
+    enum step step = leave_otherwise(key, rule, place);
+    /* Where rbp came from matters no more: a reused walk ends before the frame. */
+    place->rbp_loaded_from = 0;
+    place->rbp_at = count + 1;
+    return step;
+}

@@ -1,0 +1,100 @@
+/* step_x86_64.h: from one frame of a stack walk to its caller's, by cached rules.
+
+   Of a frame's registers only rsp and rbp are followed, which is all that compilers' code needs. Calls no malloc, keeps
+   errno, reads nothing but code's unwind data and the stack inward of what it leads to. */
+
+#ifndef TM_STEP_X86_64_H
+#define TM_STEP_X86_64_H
+
+#include "rule_cache.h"
+
+#include <stddef.h>
+
+/* A slot is the address that a frame's return address was read from, just below its rsp; in its low bits: */
+enum slot_mark {
+    SLOT_BY_RBP = 1, /* the callee was left by rbp, see struct by_rbp */
+    SLOT_REREAD = 2, /* the callee was left by more than two words: a reused walk ends before this frame */
+    SLOT_EXACT = 4,  /* it stopped at its program counter, it did not call from there */
+    SLOT_MARKS = 7,
+};
+
+/* The rbp by which a frame's callee was left. */
+struct by_rbp {
+    uintptr_t rbp;
+    uintptr_t loaded_from; /* 0 or any address inside of the frames that are known: not from a frame further out */
+};
+
+/* A walk's frames so far in arrays, the innermost first. */
+struct frames {
+    void **pcs;
+    uintptr_t *slots;
+    uint64_t *rules;        /* packed, by which the frames were left */
+    struct by_rbp *by_rbps; /* where the slot is marked so */
+};
+
+/* The frame that a walk has come to. rbp is followed only where it is asked for: `rbp` is that of frame number
+   `rbp_at`, since when it may have been loaded again. */
+struct place {
+    uintptr_t pc;
+    uintptr_t slot; /* with its marks */
+    uintptr_t rbp;
+    uintptr_t rbp_loaded_from;
+    size_t rbp_at;
+};
+
+enum step {
+    STEP_ON,
+    STEP_END,  /* it was the outermost frame */
+    STEP_CUT,  /* its code has no unwind data */
+    STEP_LOST, /* the rules do not fit the stack */
+    STEP_ZERO, /* it is none: a return address of 0 made its callee the outermost */
+};
+
+static inline uintptr_t step_word_at(uintptr_t address)
+{
+    return *(const uintptr_t *)address;
+}
+
+static inline uintptr_t step_rsp_of(uintptr_t slot)
+{
+    return (slot & ~(uintptr_t)SLOT_MARKS) + 8;
+}
+
+/* Brings the rbp of PLACE, frame number COUNT, up to date. */
+void step_follow_rbp(const struct frames *frames, size_t count, struct place *place);
+
+/* From PLACE, frame number COUNT, to its caller, whatever that takes. */
+enum step step_by_any_rule(const struct frames *frames, size_t count, struct place *place);
+
+static inline void step_by_rsp(uint64_t rule, uintptr_t *pc, uintptr_t *slot)
+{
+    *slot = (*slot & ~(uintptr_t)SLOT_MARKS) + (uintptr_t)rule_cfa_offset(rule);
+    *pc = step_word_at(*slot);
+}
+
+/* Puts PLACE down as frame number COUNT of FRAMES and goes on to its caller. Its pc and slot are in PC and SLOT, so
+   that a loop keeps them in registers. IN: the rule cache, or what it was a moment ago. */
+static inline __attribute__((always_inline)) enum step step_on(const struct frames *frames, const struct rule_cache *in,
+                                                               size_t count, struct place *place, uintptr_t *pc,
+                                                               uintptr_t *slot)
+{
+    frames->pcs[count] = (void *)*pc;
+    frames->slots[count] = *slot;
+    const struct rule *rule = &in->rules[rule_cache_start(in, *pc)];
+    uint64_t packed = state_likely(state_load(rule->key) == *pc) ? state_peek(rule->packed) : UNWIND_NONE;
+    if (state_likely(packed & RULE_BY_RSP && !(*slot & SLOT_EXACT))) {
+        frames->rules[count] = packed;
+        step_by_rsp(packed, pc, slot);
+        return STEP_ON;
+    }
+    if (*pc == 0)
+        return STEP_ZERO;
+    place->pc = *pc;
+    place->slot = *slot;
+    enum step step = step_by_any_rule(frames, count, place);
+    *pc = place->pc;
+    *slot = place->slot;
+    return step;
+}
+
+#endif
