@@ -58,6 +58,7 @@ struct walk {
     bool ends_in_zero; /* the chain's last frame is none: a return address of 0 made its callee the outermost */
     size_t sure;       /* from here on, what was loaded below `doubt` may have been loaded from elsewhere since */
     uintptr_t doubt;
+    uint32_t site; /* of the last walk's frames, see struct traceback */
     struct chain known;
     struct frames found;
     uint64_t *powers; /* of FACTOR */
@@ -85,6 +86,7 @@ static void forget_walk(struct walk *walk)
     walk->known.hashes[walk->room] = 0;
     walk->end_kind = CHAIN_OPEN;
     walk->ends_in_zero = false;
+    walk->site = 0;
 }
 
 static struct walk *make_walk(uint32_t limit)
@@ -289,6 +291,8 @@ static __attribute__((noinline)) void start_anew(struct walk *walk, enum step st
 
 static inline void meet(struct walk *walk, size_t at, size_t count)
 {
+    if (count != 0 || at != walk->first)
+        walk->site = 0;
     if (state_unlikely(++walk->turn % SAMPLE_EVERY == 0))
         take_sample(walk, at, count);
     settle(walk, at, count);
@@ -355,6 +359,7 @@ bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit
     const uint64_t *hashes = walk->known.hashes + walk->first;
     traceback->nframe = nframe;
     traceback->outer_count = 0;
+    traceback->site = &walk->site;
     traceback->frames = walk->known.pcs + walk->first;
     traceback->hash = hashes[0] - walk->powers[nframe] * hashes[nframe];
     traceback->cut = all > limit || walk->end_kind != CHAIN_OUTERMOST;

@@ -17,8 +17,10 @@ struct traceback {
     uint32_t outer_count;
     void **frames;
     void **outer;
-    uint64_t hash; /* of the frames: any function of them that the stack walk prefers, always the same one */
-    bool cut;      /* the walk ended before the outermost frame */
+    uint64_t hash;  /* of the frames: any function of them that the stack walk prefers, always the same one */
+    bool cut;       /* the walk ended before the outermost frame */
+    uint32_t *site; /* where the site of these frames in domain 0, of a size without high bits, stays for the next walk
+                       that finds the same ones: 0 if it is not known; NULL: nowhere */
 };
 
 static inline void *traceback_frame(const struct traceback *traceback, uint32_t at)

@@ -34,10 +34,19 @@ static enum trace_result put(struct tm_lane *lane, uint32_t domain, uintptr_t ad
     }
 }
 
+static uint32_t site_of(uint32_t domain, uint32_t size_high, const struct traceback *traceback)
+{
+    if (state_unlikely(domain != 0 || size_high != 0 || !traceback->site))
+        return site_intern(domain, size_high, traceback);
+    if (*traceback->site == 0)
+        *traceback->site = site_intern(0, 0, traceback);
+    return *traceback->site;
+}
+
 enum trace_result trace_add(struct tm_lane *lane, uint32_t domain, uintptr_t address, size_t size,
                             const struct traceback *traceback)
 {
-    uint32_t site = site_intern(domain, (uint32_t)((uint64_t)size >> TM_SIZE_BITS), traceback);
+    uint32_t site = site_of(domain, (uint32_t)((uint64_t)size >> TM_SIZE_BITS), traceback);
     if (site == 0) {
         trace_remove(lane, domain, address);
         state_add(tm_state.lost, 1);
