@@ -304,12 +304,13 @@ static inline void meet(struct walk *walk, size_t at, size_t count)
 static inline void walk_on(struct walk *walk, struct place *place, size_t limit)
 {
     const struct rule_cache *in = state_load(rule_cache);
+    const struct frames found = walk->found;
     size_t blind = walk->blind < limit ? walk->blind : limit;
     size_t count = 0;
     uintptr_t pc = place->pc, slot = place->slot;
     enum step step = STEP_ON;
     while (state_likely(step == STEP_ON) && count < blind) {
-        step = step_on(&walk->found, in, count, place, &pc, &slot);
+        step = step_on(&found, in, count, place, &pc, &slot);
         count += step != STEP_ZERO;
     }
     void *const *pcs = walk->known.pcs;
@@ -333,7 +334,7 @@ static inline void walk_on(struct walk *walk, struct place *place, size_t limit)
                 at = reached;
             }
         }
-        step = step_on(&walk->found, in, count, place, &pc, &slot);
+        step = step_on(&found, in, count, place, &pc, &slot);
         count += step != STEP_ZERO;
     }
     walk->meetings[MEETINGS] += ++walk->turn % SAMPLE_EVERY == 0;
