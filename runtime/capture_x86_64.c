@@ -60,7 +60,7 @@ struct walk {
     uintptr_t doubt;
     uint32_t site; /* of the last walk's frames, see struct traceback */
     struct chain known;
-    struct frames found;
+    struct frame *found;
     uint64_t *powers; /* of FACTOR */
 };
 
@@ -93,7 +93,8 @@ static struct walk *make_walk(uint32_t limit)
 {
     const size_t frame = sizeof(void *) + sizeof(uintptr_t) + sizeof(uint64_t) + sizeof(struct by_rbp);
     const size_t room = 2 * (size_t)limit + 64, found = (size_t)limit + 2, powers = (size_t)limit + 2;
-    char *memory = arena_take(TM_SLAB_OTHER, sizeof(struct walk) + (room + 1 + found) * frame + powers * 8);
+    char *memory = arena_take(TM_SLAB_OTHER, sizeof(struct walk) + (room + 1) * frame + found * sizeof(struct frame) +
+                                                 powers * sizeof(uint64_t));
     if (!memory)
         return NULL;
     struct walk *walk = cut_off(&memory, sizeof *walk);
@@ -104,12 +105,7 @@ static struct walk *make_walk(uint32_t limit)
         .hashes = cut_off(&memory, (room + 1) * sizeof(uint64_t)),
         .by_rbps = cut_off(&memory, (room + 1) * sizeof(struct by_rbp)),
     };
-    walk->found = (struct frames){
-        .pcs = cut_off(&memory, found * sizeof(void *)),
-        .slots = cut_off(&memory, found * sizeof(uintptr_t)),
-        .rules = cut_off(&memory, found * sizeof(uint64_t)),
-        .by_rbps = cut_off(&memory, found * sizeof(struct by_rbp)),
-    };
+    walk->found = cut_off(&memory, found * sizeof(struct frame));
     walk->powers = cut_off(&memory, powers * sizeof(uint64_t));
     walk->powers[0] = 1;
     for (size_t i = 1; i < powers; i++)
@@ -163,17 +159,17 @@ static inline void settle(struct walk *walk, size_t at, size_t count)
     if (state_unlikely(count > at))
         at = move_to_end(walk, at);
     const struct chain known = walk->known;
-    const struct frames found = walk->found;
+    const struct frame *found = walk->found;
     size_t first = at - count;
     uint64_t hash = known.hashes[at];
     for (size_t i = count; i-- > 0;) {
-        uintptr_t slot = found.slots[i];
-        hash = hash * FACTOR + (uintptr_t)found.pcs[i];
-        known.pcs[first + i] = found.pcs[i];
+        uintptr_t slot = found[i].slot;
+        hash = hash * FACTOR + (uintptr_t)found[i].pc;
+        known.pcs[first + i] = found[i].pc;
         known.slots[first + i] = slot;
         known.hashes[first + i] = hash;
         if (state_unlikely(slot & SLOT_MARKS)) {
-            known.by_rbps[first + i] = found.by_rbps[i];
+            known.by_rbps[first + i] = found[i].left_by;
             if (walk->marked_end <= first + i)
                 walk->marked_end = first + i + 1;
         }
@@ -190,7 +186,7 @@ static __attribute__((noinline)) bool is_left_by_same_rbp(const struct walk *wal
         return false;
     if (by_rbp->loaded_from >= step_rsp_of(met.slot))
         return step_word_at(by_rbp->loaded_from) == by_rbp->rbp;
-    step_follow_rbp(&walk->found, count, &met);
+    step_follow_rbp(walk->found + count, &met);
     by_rbp->loaded_from = met.rbp_loaded_from;
     return met.rbp == by_rbp->rbp;
 }
@@ -238,9 +234,9 @@ static __attribute__((noinline, cold)) void choose_blind(struct walk *walk)
 static __attribute__((noinline)) void take_sample(struct walk *walk, size_t at, size_t count)
 {
     const struct chain *known = &walk->known;
-    const struct frames *found = &walk->found;
-    for (; count > 0 && at > walk->first && known->slots[at - 1] == found->slots[count - 1] &&
-           known->pcs[at - 1] == found->pcs[count - 1];
+    const struct frame *found = walk->found;
+    for (; count > 0 && at > walk->first && known->slots[at - 1] == found[count - 1].slot &&
+           known->pcs[at - 1] == found[count - 1].pc;
          count--)
         at--;
     walk->meetings[count < MEETINGS ? count : MEETINGS]++;
@@ -268,7 +264,7 @@ static inline bool reuse(struct walk *walk, size_t at, size_t count, size_t limi
     if (*reached != bound || (walk->end_kind == CHAIN_OPEN && bound == room && bound - at < limit - count))
         return false;
     if (state_unlikely(place->slot & SLOT_BY_RBP))
-        walk->known.by_rbps[at] = walk->found.by_rbps[count];
+        walk->known.by_rbps[at] = walk->found[count].left_by;
     if (state_unlikely(bound < room))
         doubt_from(walk, bound, place);
     else
@@ -304,13 +300,13 @@ static inline void meet(struct walk *walk, size_t at, size_t count)
 static inline void walk_on(struct walk *walk, struct place *place, size_t limit)
 {
     const struct rule_cache *in = state_load(rule_cache);
-    const struct frames found = walk->found;
+    struct frame *found = walk->found;
     size_t blind = walk->blind < limit ? walk->blind : limit;
     size_t count = 0;
     uintptr_t pc = place->pc, slot = place->slot;
     enum step step = STEP_ON;
     while (state_likely(step == STEP_ON) && count < blind) {
-        step = step_on(&found, in, count, place, &pc, &slot);
+        step = step_on(in, &found[count], place, &pc, &slot);
         count += step != STEP_ZERO;
     }
     void *const *pcs = walk->known.pcs;
@@ -334,13 +330,13 @@ static inline void walk_on(struct walk *walk, struct place *place, size_t limit)
                 at = reached;
             }
         }
-        step = step_on(&found, in, count, place, &pc, &slot);
+        step = step_on(in, &found[count], place, &pc, &slot);
         count += step != STEP_ZERO;
     }
     walk->meetings[MEETINGS] += ++walk->turn % SAMPLE_EVERY == 0;
     if (count == limit && step == STEP_ON && pc == 0) {
-        walk->found.pcs[count] = NULL;
-        walk->found.slots[count] = slot;
+        found[count].pc = NULL;
+        found[count].slot = slot;
         step = STEP_ZERO;
     }
     start_anew(walk, step, count);
@@ -352,8 +348,11 @@ bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit
     if (state_unlikely(!walk))
         return false;
     const uintptr_t *frame = caller.frame;
-    struct place place = {
-        .pc = (uintptr_t)caller.return_address, .slot = (uintptr_t)(frame + 1), .rbp = *frame, .rbp_loaded_from = 0};
+    struct place place = {.pc = (uintptr_t)caller.return_address,
+                          .slot = (uintptr_t)(frame + 1),
+                          .rbp = *frame,
+                          .rbp_loaded_from = 0,
+                          .rbp_at = walk->found};
     walk_on(walk, &place, limit);
     size_t all = walk->room - walk->first - walk->ends_in_zero;
     uint32_t nframe = (uint32_t)(all < limit ? all : limit);

@@ -6,18 +6,18 @@
 enum { UCONTEXT_RBP = 120, UCONTEXT_RSP = 160, UCONTEXT_RIP = 168 };
 
 /* The last frame further in that saved rbp tells. */
-void step_follow_rbp(const struct frames *frames, size_t count, struct place *place)
+void step_follow_rbp(const struct frame *frame, struct place *place)
 {
     uintptr_t slot = place->slot;
-    for (size_t at = count; at > place->rbp_at; slot = frames->slots[--at]) {
-        uint64_t rule = frames->rules[at - 1];
+    for (const struct frame *at = frame; at > place->rbp_at; slot = (--at)->slot) {
+        uint64_t rule = at[-1].rule;
         if (rule & RULE_RBP_SAVED) {
             place->rbp_loaded_from = step_rsp_of(slot) - 8 + (uintptr_t)rule_rbp_offset(rule);
             place->rbp = step_word_at(place->rbp_loaded_from);
             break;
         }
     }
-    place->rbp_at = count;
+    place->rbp_at = frame;
 }
 
 static enum step leave_signal_frame(struct place *place)
@@ -88,21 +88,22 @@ static enum step leave_by_rbp(uint64_t rule, struct place *place, struct by_rbp 
     return STEP_ON;
 }
 
-__attribute__((noinline)) enum step step_by_any_rule(const struct frames *frames, size_t count, struct place *place)
+__attribute__((noinline)) enum step step_by_any_rule(struct frame *frame, struct place *place)
 {
     uint64_t key = place->slot & SLOT_EXACT ? place->pc | RULE_EXACT : place->pc;
     uint64_t rule = rule_cache_get(state_load(rule_cache), key);
-    frames->rules[count] = rule;
+    frame->rule = rule;
     if (rule & RULE_BY_RSP) {
-        step_by_rsp(rule, &place->pc, &place->slot);
+        place->slot = (place->slot & ~(uintptr_t)SLOT_MARKS) + (uintptr_t)rule_cfa_offset(rule);
+        place->pc = step_word_at(place->slot);
         return STEP_ON;
     }
-    step_follow_rbp(frames, count, place);
+    step_follow_rbp(frame, place);
     if ((rule & RULE_KIND) == UNWIND_RBP)
-        return leave_by_rbp(rule, place, &frames->by_rbps[count + 1]);
+        return leave_by_rbp(rule, place, &frame[1].left_by);
     enum step step = leave_otherwise(key, rule, place);
     /* Where rbp came from matters no more: a reused walk ends before the frame. */
     place->rbp_loaded_from = 0;
-    place->rbp_at = count + 1;
+    place->rbp_at = frame + 1;
     return step;
 }

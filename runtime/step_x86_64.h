@@ -24,22 +24,22 @@ struct by_rbp {
     uintptr_t loaded_from; /* 0 or any address inside of the frames that are known: not from a frame further out */
 };
 
-/* A walk's frames so far in arrays, the innermost first. */
-struct frames {
-    void **pcs;
-    uintptr_t *slots;
-    uint64_t *rules;        /* packed, by which the frames were left */
-    struct by_rbp *by_rbps; /* where the slot is marked so */
+/* A frame of a walk, which has them in an array, the innermost first. */
+struct frame {
+    void *pc;
+    uintptr_t slot;
+    uint64_t rule;         /* packed, by which the frame was left */
+    struct by_rbp left_by; /* where the slot is marked so */
 };
 
-/* The frame that a walk has come to. rbp is followed only where it is asked for: `rbp` is that of frame number
-   `rbp_at`, since when it may have been loaded again. */
+/* What a walk has come to, to become FRAME number `count` of it. rbp is followed only where it is asked for: `rbp` is
+   that of the frame at `rbp_at`, since when it may have been loaded again. */
 struct place {
     uintptr_t pc;
     uintptr_t slot; /* with its marks */
     uintptr_t rbp;
     uintptr_t rbp_loaded_from;
-    size_t rbp_at;
+    const struct frame *rbp_at;
 };
 
 enum step {
@@ -60,38 +60,32 @@ static inline uintptr_t step_rsp_of(uintptr_t slot)
     return (slot & ~(uintptr_t)SLOT_MARKS) + 8;
 }
 
-/* Brings the rbp of PLACE, frame number COUNT, up to date. */
-void step_follow_rbp(const struct frames *frames, size_t count, struct place *place);
+/* Brings the rbp of PLACE, which is to become FRAME, up to date. */
+void step_follow_rbp(const struct frame *frame, struct place *place);
 
-/* From PLACE, frame number COUNT, to its caller, whatever that takes. */
-enum step step_by_any_rule(const struct frames *frames, size_t count, struct place *place);
+/* From PLACE, which is FRAME, to its caller, whatever that takes. */
+enum step step_by_any_rule(struct frame *frame, struct place *place);
 
-static inline void step_by_rsp(uint64_t rule, uintptr_t *pc, uintptr_t *slot)
+/* Puts PLACE down as FRAME and goes on to its caller. Its pc and slot are in PC and SLOT, so that a loop keeps them in
+   registers. IN: the rule cache, or what it was a moment ago. */
+static inline __attribute__((always_inline)) enum step step_on(const struct rule_cache *in, struct frame *frame,
+                                                               struct place *place, uintptr_t *pc, uintptr_t *slot)
 {
-    *slot = (*slot & ~(uintptr_t)SLOT_MARKS) + (uintptr_t)rule_cfa_offset(rule);
-    *pc = step_word_at(*slot);
-}
-
-/* Puts PLACE down as frame number COUNT of FRAMES and goes on to its caller. Its pc and slot are in PC and SLOT, so
-   that a loop keeps them in registers. IN: the rule cache, or what it was a moment ago. */
-static inline __attribute__((always_inline)) enum step step_on(const struct frames *frames, const struct rule_cache *in,
-                                                               size_t count, struct place *place, uintptr_t *pc,
-                                                               uintptr_t *slot)
-{
-    frames->pcs[count] = (void *)*pc;
-    frames->slots[count] = *slot;
+    frame->pc = (void *)*pc;
+    frame->slot = *slot;
     const struct rule *rule = &in->rules[rule_cache_start(in, *pc)];
     uint64_t packed = state_likely(state_load(rule->key) == *pc) ? state_peek(rule->packed) : UNWIND_NONE;
-    if (state_likely(packed & RULE_BY_RSP && !(*slot & SLOT_EXACT))) {
-        frames->rules[count] = packed;
-        step_by_rsp(packed, pc, slot);
+    if (state_likely(packed & RULE_BY_RSP && !(*slot & SLOT_MARKS))) {
+        frame->rule = packed;
+        *slot += (uintptr_t)rule_cfa_offset(packed);
+        *pc = step_word_at(*slot);
         return STEP_ON;
     }
     if (*pc == 0)
         return STEP_ZERO;
     place->pc = *pc;
     place->slot = *slot;
-    enum step step = step_by_any_rule(frames, count, place);
+    enum step step = step_by_any_rule(frame, place);
     *pc = place->pc;
     *slot = place->slot;
     return step;
