@@ -1,8 +1,10 @@
 /* site.c: sites lie in segments, found by number; a hash table of numbers finds them by content.
 
    The table is open addressing with linear probing. A cell is 8 bytes, hash << 32 | number, written by one
-   store after the site is whole. Growing builds a larger table beside the old one and switches by one store;
-   the old one stays, since another thread may be reading it: all old ones together are smaller than the new. */
+   store after the site is whole. A search starts at the first of CELLS_TOGETHER cells, which are compared without a
+   branch: where among them a site is found is random. Growing builds a larger table beside the old one and switches by
+   one store; the old one stays, since another thread may be reading it: all old ones together are smaller than the
+   new. */
 
 #include "site.h"
 
@@ -11,12 +13,18 @@
 
 #include <string.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #define FIRST_CELLS 1024
+#define CELLS_TOGETHER 4 /* aligned as one piece: on one cache line */
 #define UNITS_PER_SEGMENT (1u << TM_SEGMENT_SHIFT)
 #define HASH_LANES 4
 
 struct table {
-    uint64_t mask;
+    uint64_t start_mask; /* of the cells at which a search starts */
+    uint64_t padding[CELLS_TOGETHER - 1];
     uint64_t cells[];
 };
 
@@ -52,7 +60,7 @@ uint64_t site_hash_frames(void *const *frames, uint32_t nframe)
 
 static uint64_t hash_of(uint32_t domain, uint32_t size_high, const struct traceback *traceback)
 {
-    return mix(traceback->hash, (uint64_t)domain << 32 | size_high << 1 | traceback->cut);
+    return mix(traceback->hash + (uint64_t)domain * 8 + (uint64_t)size_high * 2, traceback->cut);
 }
 
 static struct tm_site *site_at(uint32_t number)
@@ -89,13 +97,35 @@ static bool has_frames(const struct tm_site *site, const struct traceback *trace
 #endif
 }
 
-static bool site_is(const struct tm_site *site, uint64_t hash, uint32_t domain, uint32_t size_high,
-                    const struct traceback *traceback)
+static inline bool site_is(const struct tm_site *site, uint32_t domain, uint32_t size_high,
+                           const struct traceback *traceback)
 {
-    if (site->hash != hash || site->domain != domain || site->size_high != size_high ||
-        site->nframe != traceback->nframe || state_peek(site->flags) != flags_of(traceback))
-        return false;
-    return has_frames(site, traceback);
+    return site->domain == domain && site->size_high == size_high && site->nframe == traceback->nframe &&
+           state_peek(site->flags) == flags_of(traceback) && has_frames(site, traceback);
+}
+
+/* Of the cells where the search starts, the last that has the hash's upper half: a site made anew lies after those that
+   were retired. Any other if none has. A hint: the cell is yet to be loaded as others' stores require. */
+static inline __attribute__((no_sanitize("thread"))) const uint64_t *likely_cell(const struct table *in, uint64_t hash)
+{
+    const uint64_t *cells = &in->cells[hash & in->start_mask];
+#ifdef __SSE2__
+    __m128 first = _mm_load_ps((const float *)cells), second = _mm_load_ps((const float *)(cells + 2));
+    __m128i halves = _mm_castps_si128(_mm_shuffle_ps(first, second, _MM_SHUFFLE(3, 1, 3, 1)));
+    __m128i wanted = _mm_shuffle_epi32(_mm_set_epi64x(0, (int64_t)hash), _MM_SHUFFLE(1, 1, 1, 1));
+    unsigned same = (unsigned)_mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(halves, wanted)));
+    return cells + (31 - __builtin_clz(same | 1));
+#else
+    const uint64_t *likely = cells;
+    for (int i = 1; i < CELLS_TOGETHER; i++)
+        likely = state_peek(cells[i]) >> 32 == hash >> 32 ? cells + i : likely;
+    return likely;
+#endif
+}
+
+static uint64_t table_mask(const struct table *in)
+{
+    return in->start_mask | (CELLS_TOGETHER - 1);
 }
 
 /* The number found, or 0. */
@@ -104,31 +134,41 @@ static uint32_t find(const struct table *in, uint64_t hash, uint32_t domain, uin
 {
     if (!in)
         return 0;
-    for (uint64_t at = hash & in->mask;; at = (at + 1) & in->mask) {
+    for (uint64_t at = hash & in->start_mask;; at = (at + 1) & table_mask(in)) {
         uint64_t cell = state_load(in->cells[at]);
         if (cell == 0)
             return 0;
-        if (cell >> 32 == hash >> 32 && site_is(site_at((uint32_t)cell), hash, domain, size_high, traceback))
+        if (cell >> 32 == hash >> 32 && site_is(site_at((uint32_t)cell), domain, size_high, traceback))
             return (uint32_t)cell;
     }
 }
 
 static void table_put(struct table *in, uint64_t hash, uint32_t number)
 {
-    uint64_t at = hash & in->mask;
+    uint64_t at = hash & in->start_mask;
     while (in->cells[at] != 0)
-        at = (at + 1) & in->mask;
+        at = (at + 1) & table_mask(in);
     state_publish(in->cells[at], (hash >> 32 << 32) | number);
+}
+
+static struct table *table_make(uint64_t cells)
+{
+    const size_t alignment = CELLS_TOGETHER * sizeof(uint64_t);
+    char *memory = arena_take(TM_SLAB_OTHER, alignment + sizeof(struct table) + cells * sizeof(uint64_t));
+    if (!memory)
+        return NULL;
+    struct table *made = (struct table *)(memory + (-(uintptr_t)memory & (alignment - 1)));
+    made->start_mask = cells - CELLS_TOGETHER;
+    return made;
 }
 
 static bool table_grow(void)
 {
-    uint64_t cells = table ? (table->mask + 1) * 2 : FIRST_CELLS;
-    struct table *larger = arena_take(TM_SLAB_OTHER, sizeof(struct table) + cells * sizeof(uint64_t));
+    uint64_t cells = table ? table_mask(table) + 1 : 0;
+    struct table *larger = table_make(table ? cells * 2 : FIRST_CELLS);
     if (!larger)
         return false;
-    larger->mask = cells - 1;
-    for (uint64_t i = 0; table && i <= table->mask; i++)
+    for (uint64_t i = 0; i < cells; i++)
         if (table->cells[i] != 0)
             table_put(larger, site_at((uint32_t)table->cells[i])->hash, (uint32_t)table->cells[i]);
     state_publish(table, larger);
@@ -169,7 +209,7 @@ static uint32_t take_number(uint32_t nframe)
 
 static uint32_t make(uint64_t hash, uint32_t domain, uint32_t size_high, const struct traceback *traceback)
 {
-    if ((!table || cells_used * 2 > table->mask) && !table_grow() && (!table || cells_used == table->mask))
+    if ((!table || cells_used * 2 > table_mask(table)) && !table_grow() && (!table || cells_used == table_mask(table)))
         return 0;
     uint32_t number = take_number(traceback->nframe);
     if (number == 0)
@@ -202,11 +242,21 @@ static uint32_t find_or_make(uint64_t hash, uint32_t domain, uint32_t size_high,
     return number;
 }
 
+static __attribute__((noinline)) uint32_t search_or_make(uint64_t hash, uint32_t domain, uint32_t size_high,
+                                                         const struct traceback *traceback)
+{
+    uint32_t number = find(state_load(table), hash, domain, size_high, traceback);
+    return number != 0 ? number : find_or_make(hash, domain, size_high, traceback);
+}
+
 uint32_t site_intern(uint32_t domain, uint32_t size_high, const struct traceback *traceback)
 {
     uint64_t hash = hash_of(domain, size_high, traceback);
-    uint32_t number = find(state_load(table), hash, domain, size_high, traceback);
-    return state_likely(number != 0) ? number : find_or_make(hash, domain, size_high, traceback);
+    const struct table *in = state_load(table);
+    uint32_t number = state_likely(in) ? (uint32_t)state_load(*likely_cell(in, hash)) : 0;
+    if (state_likely(number != 0) && state_likely(site_is(site_at(number), domain, size_high, traceback)))
+        return number;
+    return search_or_make(hash, domain, size_high, traceback);
 }
 
 static bool has_frame_in(const struct tm_site *site, uintptr_t start, uintptr_t end)
@@ -244,7 +294,7 @@ const struct tm_site *site_next(struct site_cursor *cursor)
 void site_retire_range(uintptr_t start, uintptr_t end)
 {
     state_acquire(&site_lock);
-    for (uint64_t i = 0; table && i <= table->mask; i++) {
+    for (uint64_t i = 0; table && i <= table_mask(table); i++) {
         struct tm_site *site = table->cells[i] ? site_at((uint32_t)table->cells[i]) : NULL;
         if (site && has_frame_in(site, start, end))
             state_publish(site->flags, site->flags | SITE_RETIRED);

@@ -5,6 +5,7 @@
 #include "tap_cunit.h"
 
 #include <pthread.h>
+#include <string.h>
 
 #define THREADS 4
 #define SITES 20000
@@ -44,6 +45,39 @@ static void everything_tells_sites_apart(void)
     CU_ASSERT_EQUAL(site_get(numbers[3])->flags, TM_SITE_CUT);
     CU_ASSERT_EQUAL(site_get(numbers[2])->size_high, 1);
     CU_ASSERT_EQUAL(site_get(numbers[1])->domain, 1);
+}
+
+/* In two pieces, all with one hash: the frames alone tell them apart. */
+static uint32_t intern_pieces(uint32_t nframe, void **frames, uint32_t outer_count)
+{
+    void *inner[64], *outer[64];
+    memcpy(inner, frames, (nframe - outer_count) * sizeof(void *));
+    memcpy(outer, frames + nframe - outer_count, outer_count * sizeof(void *));
+    struct traceback traceback = {
+        .nframe = nframe, .outer_count = outer_count, .frames = inner, .outer = outer, .hash = 0x123456789};
+    return site_intern(3, 0, &traceback);
+}
+
+static void every_frame_tells_sites_apart(void)
+{
+    enum { MOST = 20 };
+    void *frames[MOST];
+    for (uintptr_t i = 0; i < MOST; i++)
+        frames[i] = (void *)(0x5000000 + i * 0x1001);
+    int wrong = 0;
+    for (uint32_t nframe = 0; nframe <= MOST; nframe++) {
+        uint32_t number = intern_pieces(nframe, frames, 0);
+        wrong += number == 0;
+        for (uint32_t outer = 0; outer <= nframe; outer++) {
+            wrong += intern_pieces(nframe, frames, outer) != number;
+            for (uint32_t i = 0; i < nframe; i++) {
+                frames[i] = (char *)frames[i] + 1;
+                wrong += intern_pieces(nframe, frames, outer) == number;
+                frames[i] = (char *)frames[i] - 1;
+            }
+        }
+    }
+    CU_ASSERT_EQUAL(wrong, 0);
 }
 
 static void the_longest_traceback_fits(void)
@@ -120,6 +154,7 @@ int main(void)
     static const struct tap_test tests[] = {
         {"known sites are found", known_sites_are_found},
         {"everything tells sites apart", everything_tells_sites_apart},
+        {"every frame tells sites apart", every_frame_tells_sites_apart},
         {"the longest traceback fits", the_longest_traceback_fits},
         {"threads agree while the table grows", threads_agree_while_the_table_grows},
         {"all are visited in order", all_are_visited_in_order},
