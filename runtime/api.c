@@ -152,10 +152,7 @@ TM_API int tm_untrack(unsigned domain, uintptr_t ptr)
         return -2;
     if (state_claim)
         return refuse_inside();
-    bool was_busy = record_is_busy;
-    record_is_busy = true;
-    record_remove(domain, ptr);
-    record_is_busy = was_busy;
+    record_remove(domain, ptr, record_is_busy);
     return 0;
 }
 

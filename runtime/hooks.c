@@ -32,12 +32,19 @@ static inline bool records_now(void)
     return false;
 }
 
+/* A function of its own, or every hook would keep the variable's address for it in a register. */
+static __attribute__((noinline, cold)) void give_up(void)
+{
+    record_is_busy = false;
+}
+
 /* The end of every allocation of the program: RESULT, recorded if there is one. */
 static inline void *finish(void *result, size_t size, struct call_point caller)
 {
     if (state_likely(result != NULL))
         record_block(0, (uintptr_t)result, size, caller);
-    record_is_busy = false;
+    else
+        give_up();
     return result;
 }
 
@@ -46,7 +53,8 @@ HOOK void *HOOK_NAME(malloc)(size_t size)
     if (!records_now())
         return real.malloc(size);
     record_is_busy = true;
-    return finish(real.malloc(size), size, CAPTURE_CALLER());
+    void *result = real.malloc(size);
+    return finish(result, size, CAPTURE_CALLER());
 }
 
 HOOK void *HOOK_NAME(calloc)(size_t count, size_t size)
@@ -54,16 +62,14 @@ HOOK void *HOOK_NAME(calloc)(size_t count, size_t size)
     if (!records_now())
         return real.calloc(count, size);
     record_is_busy = true;
-    return finish(real.calloc(count, size), count * size, CAPTURE_CALLER());
+    void *result = real.calloc(count, size);
+    return finish(result, count * size, CAPTURE_CALLER());
 }
 
 HOOK void HOOK_NAME(free)(void *ptr)
 {
-    if (records_now() && ptr) {
-        record_is_busy = true;
-        record_remove(0, (uintptr_t)ptr);
-        record_is_busy = false;
-    }
+    if (records_now() && ptr)
+        record_remove(0, (uintptr_t)ptr, false);
     real.free(ptr);
 }
 
@@ -84,7 +90,7 @@ HOOK void HOOK_NAME(free_aligned_sized)(void *ptr, size_t alignment, size_t size
 static inline void *traced_realloc(void *ptr, size_t size, struct call_point caller)
 {
     record_is_busy = true;
-    uint64_t removed = ptr ? record_remove(0, (uintptr_t)ptr) : 0;
+    uint64_t removed = ptr ? record_remove(0, (uintptr_t)ptr, true) : 0;
     void *result = real.realloc(ptr, size);
     /* A null result for size 0 means that PTR was freed. */
     if (!result && size != 0)
@@ -105,7 +111,7 @@ HOOK void *HOOK_NAME(reallocarray)(void *ptr, size_t count, size_t size)
     if (!records_now() || real.is_covered)
         return real.reallocarray(ptr, count, size);
     record_is_busy = true;
-    uint64_t removed = ptr ? record_remove(0, (uintptr_t)ptr) : 0;
+    uint64_t removed = ptr ? record_remove(0, (uintptr_t)ptr, true) : 0;
     void *result = real.reallocarray(ptr, count, size);
     if (!result && count != 0 && size != 0)
         record_restore(0, (uintptr_t)ptr, removed);

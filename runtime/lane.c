@@ -46,7 +46,7 @@ static struct tm_lane *claim_shared(struct tm_lane *lane)
     return lane;
 }
 
-struct tm_lane *lane_find(void)
+__attribute__((noinline, cold)) struct tm_lane *lane_find(void)
 {
     if (!shared_lane)
         assign_lane();
@@ -83,14 +83,14 @@ static int64_t highest_sum(const struct tm_lane *lane)
     return sum_of_lanes() - state_peek(lane->bytes) + state_peek(lane->high);
 }
 
-void lane_look_at_peak(struct tm_lane *lane)
+__attribute__((noinline, cold)) void lane_look_at_peak(struct tm_lane *lane)
 {
     raise_peak(highest_sum(lane));
     __atomic_store_n(&lane->high, lane->bytes, __ATOMIC_RELAXED);
     __atomic_store_n(&lane->looked, lane->bytes, __ATOMIC_RELAXED);
 }
 
-void lane_start_anew(struct tm_lane *lane, uint32_t resets)
+__attribute__((noinline, cold)) void lane_start_anew(struct tm_lane *lane, uint32_t resets)
 {
     __atomic_store_n(&lane->high, lane->bytes, __ATOMIC_RELAXED);
     state_publish(lane->resets, resets);

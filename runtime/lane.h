@@ -43,19 +43,22 @@ static inline void lane_release(struct tm_lane *lane)
 void lane_start_anew(struct tm_lane *lane, uint32_t resets);
 void lane_look_at_peak(struct tm_lane *lane);
 
-/* Counts BYTES in BLOCKS more, or less. The lane is claimed. */
+/* Counts BYTES in BLOCKS more, or less: their signs agree, where BLOCKS is not 0. The lane is claimed. `high` is not
+   below `bytes`, and below looked + TM_LANE_STEP. */
 static inline void lane_count(struct tm_lane *lane, int64_t bytes, int64_t blocks)
 {
     __atomic_store_n(&lane->blocks, lane->blocks + blocks, __ATOMIC_RELAXED);
-    int64_t sum = lane->bytes + bytes;
     uint32_t resets = (uint32_t)state_peek(tm_state.resets);
     if (state_unlikely(lane->resets != resets))
         lane_start_anew(lane, resets);
+    int64_t sum = lane->bytes + bytes;
     __atomic_store_n(&lane->bytes, sum, __ATOMIC_RELAXED);
-    if (sum > lane->high)
+    bool look = blocks <= 0 && lane->looked - sum >= TM_LANE_STEP;
+    if (blocks >= 0 && state_unlikely(sum > lane->high)) {
         __atomic_store_n(&lane->high, sum, __ATOMIC_RELAXED);
-    int64_t change = sum - lane->looked;
-    if (state_unlikely(change >= TM_LANE_STEP || change <= -TM_LANE_STEP))
+        look = sum - lane->looked >= TM_LANE_STEP;
+    }
+    if (state_unlikely(look))
         lane_look_at_peak(lane);
 }
 

@@ -11,22 +11,23 @@ enum trace_result record_block(uint32_t domain, uintptr_t address, size_t size, 
 {
     struct tm_lane *lane = lane_claim();
     struct traceback traceback;
-    enum trace_result result = TRACE_LOST;
-    if (state_likely(capture_walk(lane, caller, state_peek(tm_state.frame_limit), &traceback))) {
+    enum trace_result result;
+    if (state_likely(capture_walk(lane, caller, state_peek(tm_state.frame_limit), &traceback)))
         result = trace_add(lane, domain, address, size, &traceback);
-    } else {
-        trace_remove(lane, domain, address);
-        state_add(tm_state.lost, 1);
-    }
+    else
+        result = trace_lose(lane, domain, address);
     lane_release(lane);
+    record_is_busy = false;
     return result;
 }
 
-uint64_t record_remove(uint32_t domain, uintptr_t address)
+uint64_t record_remove(uint32_t domain, uintptr_t address, bool stays_busy)
 {
+    record_is_busy = true;
     struct tm_lane *lane = lane_claim();
     uint64_t removed = trace_remove(lane, domain, address);
     lane_release(lane);
+    record_is_busy = stays_busy;
     return removed;
 }
 

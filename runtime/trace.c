@@ -13,25 +13,40 @@ static uint32_t entry_site(uint64_t entry)
     return (uint32_t)(entry >> TM_SIZE_BITS);
 }
 
-static int64_t entry_size(uint64_t entry)
+static __attribute__((noinline, cold)) int64_t large_entry_size(uint64_t entry)
 {
-    uint64_t high = state_unlikely(state_peek(site_any_high)) ? site_get(entry_site(entry))->size_high : 0;
-    return (int64_t)(high << TM_SIZE_BITS | (entry & SIZE_MASK));
+    return (int64_t)((uint64_t)site_get(entry_site(entry))->size_high << TM_SIZE_BITS | (entry & SIZE_MASK));
 }
 
-static enum trace_result put(struct tm_lane *lane, uint32_t domain, uintptr_t address, uint64_t entry)
+static inline int64_t entry_size(uint64_t entry)
+{
+    return state_unlikely(state_peek(site_any_high)) ? large_entry_size(entry) : (int64_t)(entry & SIZE_MASK);
+}
+
+/* SIZE: that of the entry. */
+static enum trace_result put(struct tm_lane *lane, uint32_t domain, uintptr_t address, uint64_t entry, int64_t size)
 {
     uint64_t old;
-    switch (skiplist_put(domain, address, entry, &old)) {
-    case SKIPLIST_DONE:
-        lane_count(lane, entry_size(entry) - (old ? entry_size(old) : 0), old ? 0 : 1);
+    enum skiplist_result result = skiplist_put(domain, address, entry, &old);
+    if (state_likely(result == SKIPLIST_DONE)) {
+        if (state_likely(old == 0))
+            lane_count(lane, size, 1);
+        else
+            lane_count(lane, size - entry_size(old), 0);
         return TRACE_DONE;
-    case SKIPLIST_OFF:
-        return TRACE_OFF;
-    default:
-        state_add(tm_state.lost, 1);
-        return TRACE_LOST;
     }
+    if (result == SKIPLIST_OFF)
+        return TRACE_OFF;
+    state_add(tm_state.lost, 1);
+    return TRACE_LOST;
+}
+
+static inline uint64_t take(struct tm_lane *lane, uint32_t domain, uintptr_t address)
+{
+    uint64_t entry = skiplist_take(domain, address);
+    if (state_likely(entry != 0))
+        lane_count(lane, -entry_size(entry), -1);
+    return entry;
 }
 
 static uint32_t site_of(uint32_t domain, uint32_t size_high, const struct traceback *traceback)
@@ -47,26 +62,28 @@ enum trace_result trace_add(struct tm_lane *lane, uint32_t domain, uintptr_t add
                             const struct traceback *traceback)
 {
     uint32_t site = site_of(domain, (uint32_t)((uint64_t)size >> TM_SIZE_BITS), traceback);
-    if (site == 0) {
-        trace_remove(lane, domain, address);
-        state_add(tm_state.lost, 1);
-        return TRACE_LOST;
-    }
-    return put(lane, domain, address, (uint64_t)site << TM_SIZE_BITS | ((uint64_t)size & SIZE_MASK));
+    if (state_unlikely(site == 0))
+        return trace_lose(lane, domain, address);
+    uint64_t entry = (uint64_t)site << TM_SIZE_BITS | ((uint64_t)size & SIZE_MASK);
+    return put(lane, domain, address, entry, (int64_t)size);
+}
+
+__attribute__((noinline, cold)) enum trace_result trace_lose(struct tm_lane *lane, uint32_t domain, uintptr_t address)
+{
+    take(lane, domain, address);
+    state_add(tm_state.lost, 1);
+    return TRACE_LOST;
 }
 
 uint64_t trace_remove(struct tm_lane *lane, uint32_t domain, uintptr_t address)
 {
-    uint64_t entry = skiplist_take(domain, address);
-    if (entry)
-        lane_count(lane, -entry_size(entry), -1);
-    return entry;
+    return take(lane, domain, address);
 }
 
 void trace_restore(struct tm_lane *lane, uint32_t domain, uintptr_t address, uint64_t removed)
 {
     if (removed)
-        put(lane, domain, address, removed);
+        put(lane, domain, address, removed, entry_size(removed));
 }
 
 const struct tm_site *trace_site(uint32_t domain, uintptr_t address)

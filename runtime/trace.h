@@ -18,6 +18,9 @@ enum trace_result {
 enum trace_result trace_add(struct tm_lane *lane, uint32_t domain, uintptr_t address, size_t size,
                             const struct traceback *traceback);
 
+/* The block cannot be recorded: what is at its address is forgotten, and it is counted as lost. */
+enum trace_result trace_lose(struct tm_lane *lane, uint32_t domain, uintptr_t address);
+
 /* Removes the trace and returns what trace_restore needs to bring it back; 0: there was none. */
 uint64_t trace_remove(struct tm_lane *lane, uint32_t domain, uintptr_t address);
 void trace_restore(struct tm_lane *lane, uint32_t domain, uintptr_t address, uint64_t removed);
