@@ -48,25 +48,25 @@ TM_API int tm_start(int nframe)
         errno = EINVAL;
         return -1;
     }
-    bool was_busy = record_is_busy;
-    record_is_busy = true;
+    bool was_busy = state_thread.is_busy;
+    state_thread.is_busy = true;
     if (state_load(tm_state.head))
         capture_forget_gone();
     lock_acquire(&state_control_lock);
     int status = start((uint32_t)nframe);
     lock_release(&state_control_lock);
-    record_is_busy = was_busy;
+    state_thread.is_busy = was_busy;
     return status;
 }
 
 /* A signal handler that allocates meanwhile must not enter the tables, too. */
 static void clear(void)
 {
-    bool was_busy = record_is_busy;
-    record_is_busy = true;
+    bool was_busy = state_thread.is_busy;
+    state_thread.is_busy = true;
     if (state_load(tm_state.head))
         trace_clear();
-    record_is_busy = was_busy;
+    state_thread.is_busy = was_busy;
 }
 
 TM_API void tm_stop(void)
@@ -113,12 +113,12 @@ TM_API size_t tm_get_tracemalloc_memory(void)
 
 TM_API int tm_get_object_traceback(const void *ptr, void **frames, int max)
 {
-    if (state_claim || !state_is_tracing())
+    if (state_thread.claim || !state_is_tracing())
         return 0;
-    bool was_busy = record_is_busy;
-    record_is_busy = true;
+    bool was_busy = state_thread.is_busy;
+    state_thread.is_busy = true;
     const struct tm_site *site = trace_site(0, (uintptr_t)ptr);
-    record_is_busy = was_busy;
+    state_thread.is_busy = was_busy;
     if (!site)
         return 0;
     for (int i = 0; i < max && i < (int)site->nframe; i++)
@@ -137,12 +137,12 @@ TM_API int tm_track(unsigned domain, uintptr_t ptr, size_t size)
 {
     if (!state_is_tracing())
         return -2;
-    if (state_claim)
+    if (state_thread.claim)
         return refuse_inside();
-    bool was_busy = record_is_busy;
-    record_is_busy = true;
+    bool was_busy = state_thread.is_busy;
+    state_thread.is_busy = true;
     enum trace_result result = record_block(domain, ptr, size, CAPTURE_CALLER());
-    record_is_busy = was_busy;
+    state_thread.is_busy = was_busy;
     return result == TRACE_DONE ? 0 : result == TRACE_OFF ? -2 : -1;
 }
 
@@ -150,9 +150,9 @@ TM_API int tm_untrack(unsigned domain, uintptr_t ptr)
 {
     if (!state_is_tracing())
         return -2;
-    if (state_claim)
+    if (state_thread.claim)
         return refuse_inside();
-    record_remove(domain, ptr, record_is_busy);
+    record_remove(domain, ptr, state_thread.is_busy);
     return 0;
 }
 

@@ -30,12 +30,12 @@ static struct lock fork_lock; /* held from prepare to the parent's or child's ha
 static void prepare(void)
 {
     lock_acquire(&fork_lock);
-    state_is_forking = true;
+    state_thread.is_forking = true;
     __atomic_fetch_or(&tm_state.mode, TM_MODE_FORKING, __ATOMIC_SEQ_CST);
     lane_quiesce();
     /* Inside the library already, in a signal handler: a lock that is held may be the thread's own, and what others
        hold they hold under a claim. */
-    if (state_claim)
+    if (state_thread.claim)
         return;
     modules_quiesce();
     skiplist_quiesce();
@@ -47,7 +47,7 @@ static void prepare(void)
 static void resume(void)
 {
     __atomic_fetch_and(&tm_state.mode, ~(uint32_t)(TM_MODE_FORKING | TM_MODE_OVERTAKEN), __ATOMIC_SEQ_CST);
-    state_is_forking = false;
+    state_thread.is_forking = false;
     lock_release(&fork_lock);
 }
 

@@ -25,9 +25,9 @@ static inline bool records_now(void)
 {
     if (state_likely(!state_is_tracing()))
         return false;
-    if (state_likely(!record_is_busy))
+    if (state_likely(!state_thread.is_busy))
         return true;
-    if (state_claim && !capture_may_allocate())
+    if (state_thread.claim && !capture_may_allocate())
         state_add(tm_state.lost, 1);
     return false;
 }
@@ -35,7 +35,7 @@ static inline bool records_now(void)
 /* A function of its own, or every hook would keep the variable's address for it in a register. */
 static __attribute__((noinline, cold)) void give_up(void)
 {
-    record_is_busy = false;
+    state_thread.is_busy = false;
 }
 
 /* The end of every allocation of the program: RESULT, recorded if there is one. */
@@ -52,7 +52,7 @@ HOOK void *HOOK_NAME(malloc)(size_t size)
 {
     if (!records_now())
         return real.malloc(size);
-    record_is_busy = true;
+    state_thread.is_busy = true;
     void *result = real.malloc(size);
     return finish(result, size, CAPTURE_CALLER());
 }
@@ -61,7 +61,7 @@ HOOK void *HOOK_NAME(calloc)(size_t count, size_t size)
 {
     if (!records_now())
         return real.calloc(count, size);
-    record_is_busy = true;
+    state_thread.is_busy = true;
     void *result = real.calloc(count, size);
     return finish(result, count * size, CAPTURE_CALLER());
 }
@@ -89,7 +89,7 @@ HOOK void HOOK_NAME(free_aligned_sized)(void *ptr, size_t alignment, size_t size
 /* The record goes before the real call: afterwards another thread may own the address. */
 static inline void *traced_realloc(void *ptr, size_t size, struct call_point caller)
 {
-    record_is_busy = true;
+    state_thread.is_busy = true;
     uint64_t removed = ptr ? record_remove(0, (uintptr_t)ptr, true) : 0;
     void *result = real.realloc(ptr, size);
     /* A null result for size 0 means that PTR was freed. */
@@ -110,7 +110,7 @@ HOOK void *HOOK_NAME(reallocarray)(void *ptr, size_t count, size_t size)
 {
     if (!records_now() || real.is_covered)
         return real.reallocarray(ptr, count, size);
-    record_is_busy = true;
+    state_thread.is_busy = true;
     uint64_t removed = ptr ? record_remove(0, (uintptr_t)ptr, true) : 0;
     void *result = real.reallocarray(ptr, count, size);
     if (!result && count != 0 && size != 0)
@@ -122,7 +122,7 @@ HOOK int HOOK_NAME(posix_memalign)(void **ptr, size_t alignment, size_t size)
 {
     if (!records_now())
         return real.posix_memalign(ptr, alignment, size);
-    record_is_busy = true;
+    state_thread.is_busy = true;
     int status = real.posix_memalign(ptr, alignment, size);
     finish(status == 0 ? *ptr : NULL, size, CAPTURE_CALLER());
     return status;
@@ -132,7 +132,7 @@ HOOK void *HOOK_NAME(aligned_alloc)(size_t alignment, size_t size)
 {
     if (!records_now())
         return real.aligned_alloc(alignment, size);
-    record_is_busy = true;
+    state_thread.is_busy = true;
     return finish(real.aligned_alloc(alignment, size), size, CAPTURE_CALLER());
 }
 
@@ -140,7 +140,7 @@ HOOK void *HOOK_NAME(memalign)(size_t alignment, size_t size)
 {
     if (!records_now())
         return real.memalign(alignment, size);
-    record_is_busy = true;
+    state_thread.is_busy = true;
     return finish(real.memalign(alignment, size), size, CAPTURE_CALLER());
 }
 
@@ -148,7 +148,7 @@ HOOK void *HOOK_NAME(valloc)(size_t size)
 {
     if (!records_now())
         return real.valloc(size);
-    record_is_busy = true;
+    state_thread.is_busy = true;
     return finish(real.valloc(size), size, CAPTURE_CALLER());
 }
 
@@ -156,6 +156,6 @@ HOOK void *HOOK_NAME(pvalloc)(size_t size)
 {
     if (!records_now())
         return real.pvalloc(size);
-    record_is_busy = true;
+    state_thread.is_busy = true;
     return finish(real.pvalloc(size), size, CAPTURE_CALLER());
 }

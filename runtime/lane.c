@@ -9,8 +9,6 @@
 #include "lock.h"
 #include "state.h"
 
-_Thread_local struct tm_lane *lane_own;
-
 static uint32_t lanes_given;
 static _Thread_local struct tm_lane *shared_lane __attribute__((tls_model("initial-exec"))); /* the one to try first */
 
@@ -25,7 +23,7 @@ static void assign_lane(void)
     if (number >= 2 * TM_LANES)
         state_publish(lanes_given, TM_LANES); /* it must not come round to 0 */
     if (number < OWN_LANES)
-        lane_own = &tm_state.lanes[number];
+        state_thread.lane = &tm_state.lanes[number];
     else
         shared_lane = &tm_state.lanes[OWN_LANES + number % SHARED_LANES];
 }
@@ -50,9 +48,9 @@ __attribute__((noinline, cold)) struct tm_lane *lane_find(void)
 {
     if (!shared_lane)
         assign_lane();
-    if (lane_own)
-        return lane_own;
-    return state_is_forking ? &tm_state.lanes[FORK_LANE] : claim_shared(shared_lane);
+    if (state_thread.lane)
+        return state_thread.lane;
+    return state_thread.is_forking ? &tm_state.lanes[FORK_LANE] : claim_shared(shared_lane);
 }
 
 static void raise_peak(int64_t bytes)
@@ -124,7 +122,7 @@ void lane_quiesce(void)
     const unsigned enough = 40000;
     for (int i = 0; i < TM_LANES; i++) {
         const uint32_t *claimed = &tm_state.lanes[i].claimed;
-        for (unsigned turn = 0; claimed != state_claim && turn < enough; turn++) {
+        for (unsigned turn = 0; claimed != state_thread.claim && turn < enough; turn++) {
             if (__atomic_load_n(claimed, __ATOMIC_SEQ_CST) != TM_CLAIM_TAKEN)
                 break;
             lock_pause(turn);
@@ -135,6 +133,6 @@ void lane_quiesce(void)
 void lane_reset_claims(void)
 {
     for (int i = 0; i < TM_LANES; i++)
-        if (state_claim != &tm_state.lanes[i].claimed)
+        if (state_thread.claim != &tm_state.lanes[i].claimed)
             state_publish(tm_state.lanes[i].claimed, TM_CLAIM_FREE);
 }

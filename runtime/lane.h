@@ -14,19 +14,16 @@
 
 #include <stddef.h>
 
-/* The thread's own lane; NULL before its first claim, and in a thread that shares. */
-extern _Thread_local struct tm_lane *lane_own __attribute__((tls_model("initial-exec")));
-
 /* For a thread without a lane of its own. */
 struct tm_lane *lane_find(void);
 
 static inline struct tm_lane *lane_claim(void)
 {
-    struct tm_lane *lane = lane_own;
+    struct tm_lane *lane = state_thread.lane;
     if (state_unlikely(!lane))
         lane = lane_find();
     /* The thread's own claim is known as such before it is seen: a signal handler may fork in between. */
-    state_claim = &lane->claimed;
+    state_thread.claim = &lane->claimed;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     state_publish(lane->claimed, TM_CLAIM_TAKEN);
     return lane;
@@ -36,7 +33,7 @@ static inline void lane_release(struct tm_lane *lane)
 {
     state_publish(lane->claimed, TM_CLAIM_FREE);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    state_claim = NULL;
+    state_thread.claim = NULL;
 }
 
 /* What lane_count does now and then: the peak is counted anew; the sum of all lanes may be a new one. */

@@ -5,8 +5,6 @@
 #include "lane.h"
 #include "state.h"
 
-_Thread_local bool record_is_busy;
-
 enum trace_result record_block(uint32_t domain, uintptr_t address, size_t size, struct call_point caller)
 {
     struct tm_lane *lane = lane_claim();
@@ -17,17 +15,17 @@ enum trace_result record_block(uint32_t domain, uintptr_t address, size_t size, 
     else
         result = trace_lose(lane, domain, address);
     lane_release(lane);
-    record_is_busy = false;
+    state_thread.is_busy = false;
     return result;
 }
 
 uint64_t record_remove(uint32_t domain, uintptr_t address, bool stays_busy)
 {
-    record_is_busy = true;
+    state_thread.is_busy = true;
     struct tm_lane *lane = lane_claim();
     uint64_t removed = trace_remove(lane, domain, address);
     lane_release(lane);
-    record_is_busy = stays_busy;
+    state_thread.is_busy = stays_busy;
     return removed;
 }
 

@@ -8,10 +8,6 @@
 #include "capture.h"
 #include "trace.h"
 
-/* Set while the thread is inside the library or inside a real allocator that the library called: what it
-   allocates then is not the program's. */
-extern _Thread_local bool record_is_busy __attribute__((tls_model("initial-exec")));
-
 /* Records the block with the traceback of CALLER. The thread is busy before and no more afterwards. */
 enum trace_result record_block(uint32_t domain, uintptr_t address, size_t size, struct call_point caller);
 

@@ -80,7 +80,7 @@ static void write_at_exit(int status, void *unused)
     if (!tm_is_tracing() || !pattern_is_ours(&pattern))
         return;
     /* A signal handler that interrupted malloc may call exit: nobody releases what the thread holds. */
-    if (record_is_busy || state_claim) {
+    if (state_thread.is_busy || state_thread.claim) {
         const char *const pieces[] = {"exit was called by a signal handler inside malloc; no snapshot is written",
                                       NULL};
         message_write(STDERR_FILENO, pieces);
@@ -134,7 +134,7 @@ static void *serve(void *unused)
 {
     bool has_complained = false;
     uint64_t next = now() + interval * NS_PER_S;
-    record_is_busy = true;
+    state_thread.is_busy = true;
     leave_descriptors();
     prctl(PR_SET_NAME, "tracemalloc");
     for (;;) {
@@ -171,10 +171,10 @@ static int create_thread(size_t stack)
 /* What libc allocates for the thread is not the program's. */
 static void start_thread(void)
 {
-    bool was_busy = record_is_busy;
+    bool was_busy = state_thread.is_busy;
     int kept = errno;
     sigset_t all, before;
-    record_is_busy = true;
+    state_thread.is_busy = true;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = create_thread(STACK_SIZE);
@@ -186,7 +186,7 @@ static void start_thread(void)
         message_write(STDERR_FILENO, pieces);
     }
     errno = kept;
-    record_is_busy = was_busy;
+    state_thread.is_busy = was_busy;
 }
 
 static void *(*displaced_malloc)(size_t size);

@@ -310,8 +310,8 @@ TM_API int tm_take_snapshot(const char *filename)
 {
     int error = EINVAL;
     if (state_is_tracing()) {
-        bool was_busy = record_is_busy;
-        record_is_busy = true;
+        bool was_busy = state_thread.is_busy;
+        state_thread.is_busy = true;
         int kept = errno, cancel_state;
         sigset_t limit, before, pending; /* SIGXFSZ: a file larger than the program may write is an error here */
         sigemptyset(&limit);
@@ -327,7 +327,7 @@ TM_API int tm_take_snapshot(const char *filename)
         pthread_sigmask(SIG_SETMASK, &before, NULL);
         pthread_setcancelstate(cancel_state, &cancel_state);
         errno = kept;
-        record_is_busy = was_busy;
+        state_thread.is_busy = was_busy;
     }
     if (error == 0)
         return 0;

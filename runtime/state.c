@@ -6,8 +6,7 @@
 
 _Alignas(128) struct tm_state tm_state = {.frame_limit = 1};
 
-_Thread_local bool state_is_forking;
-_Thread_local uint32_t *state_claim;
+_Thread_local struct state_thread state_thread;
 
 struct lock state_control_lock;
 
@@ -16,15 +15,15 @@ struct lock state_control_lock;
 
 void state_wait_for_fork(void)
 {
-    if (state_claim)
-        state_publish(*state_claim, TM_CLAIM_PAUSED);
+    if (state_thread.claim)
+        state_publish(*state_thread.claim, TM_CLAIM_PAUSED);
     for (unsigned turn = 0; !state_may_change(); turn++) {
         lock_pause(turn);
         if (turn == FORK_PATIENCE)
             __atomic_fetch_or(&tm_state.mode, TM_MODE_OVERTAKEN, __ATOMIC_SEQ_CST);
     }
-    if (state_claim)
-        __atomic_store_n(state_claim, TM_CLAIM_TAKEN, __ATOMIC_SEQ_CST);
+    if (state_thread.claim)
+        __atomic_store_n(state_thread.claim, TM_CLAIM_TAKEN, __ATOMIC_SEQ_CST);
 }
 
 void state_acquire(struct lock *lock)

@@ -25,11 +25,16 @@ static inline bool state_is_tracing(void)
     return state_peek(tm_state.mode) & TM_MODE_TRACING;
 }
 
-/* Set in the thread that forks, from its prepare to its parent or child handler. */
-extern _Thread_local bool state_is_forking __attribute__((tls_model("initial-exec")));
-
-/* The claim word of the lane that the thread holds, NULL if none: a wait for a fork shows in it. */
-extern _Thread_local uint32_t *state_claim __attribute__((tls_model("initial-exec")));
+/* What each thread has for itself. One variable: where it lies is to be looked up. */
+struct state_thread {
+    /* Inside the library or inside a real allocator that the library called: what the thread allocates then is not the
+       program's. */
+    bool is_busy;
+    bool is_forking;      /* from its prepare to its parent or child handler */
+    uint32_t *claim;      /* the claim word of the lane that it holds, NULL if none: a wait for a fork shows in it */
+    struct tm_lane *lane; /* its own lane; NULL before its first claim, and in a thread that shares */
+};
+extern _Thread_local struct state_thread state_thread __attribute__((tls_model("initial-exec")));
 
 /* Asked while holding the lock of what is to be changed: false during another thread's fork. Then release,
    state_wait_for_fork, and try again, so that a child never inherits a lock or half a change. The order
@@ -37,7 +42,7 @@ extern _Thread_local uint32_t *state_claim __attribute__((tls_model("initial-exe
 static inline bool state_may_change(void)
 {
     uint32_t mode = __atomic_load_n(&tm_state.mode, __ATOMIC_SEQ_CST);
-    return state_likely(!(mode & TM_MODE_FORKING)) || mode & TM_MODE_OVERTAKEN || state_is_forking;
+    return state_likely(!(mode & TM_MODE_FORKING)) || mode & TM_MODE_OVERTAKEN || state_thread.is_forking;
 }
 
 /* Waits for the fork to end, but not for ever: the forking thread may itself wait, in another library's fork handler,

@@ -42,19 +42,19 @@ HOOK int dlclose(void *handle)
     if (!real_dlclose)
         resolve();
     /* Never started: nothing was learned of any module. Busy: a signal handler that interrupted the library. */
-    if (record_is_busy || !state_load(tm_state.head))
+    if (state_thread.is_busy || !state_load(tm_state.head))
         return real_dlclose(handle);
     int error = errno;
     void *map = map_elsewhere(handle);
-    record_is_busy = true; /* a signal handler that allocates must not want the same locks */
+    state_thread.is_busy = true; /* a signal handler that allocates must not want the same locks */
     modules_before_unload(map);
-    record_is_busy = false;
+    state_thread.is_busy = false;
     errno = error;
     int status = real_dlclose(handle);
     error = errno;
-    record_is_busy = true;
+    state_thread.is_busy = true;
     modules_after_unload();
-    record_is_busy = false;
+    state_thread.is_busy = false;
     errno = error;
     return status;
 }
@@ -64,11 +64,11 @@ HOOK void __cxa_finalize(void *module)
 {
     if (!real_finalize)
         resolve();
-    if (module && !record_is_busy && state_load(tm_state.head)) {
+    if (module && !state_thread.is_busy && state_load(tm_state.head)) {
         int error = errno;
-        record_is_busy = true;
+        state_thread.is_busy = true;
         modules_expect_unload((uintptr_t)module);
-        record_is_busy = false;
+        state_thread.is_busy = false;
         errno = error;
     }
     if (real_finalize)
