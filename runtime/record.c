@@ -5,18 +5,30 @@
 #include "lane.h"
 #include "state.h"
 
-enum trace_result record_block(uint32_t domain, uintptr_t address, size_t size, struct call_point caller)
+static inline uint64_t make_entry(struct tm_lane *lane, uint32_t domain, size_t size, struct call_point caller)
+{
+    struct traceback traceback;
+    if (state_unlikely(!capture_walk(lane, caller, state_peek(tm_state.frame_limit), &traceback)))
+        return 0;
+    return trace_entry(domain, size, &traceback);
+}
+
+/* One for both that put an entry: all of what that takes is then between the instructions of this function. */
+static enum trace_result record(uint32_t domain, uintptr_t address, size_t size, struct call_point caller,
+                                uint64_t removed)
 {
     struct tm_lane *lane = lane_claim();
-    struct traceback traceback;
-    enum trace_result result;
-    if (state_likely(capture_walk(lane, caller, state_peek(tm_state.frame_limit), &traceback)))
-        result = trace_add(lane, domain, address, size, &traceback);
-    else
-        result = trace_lose(lane, domain, address);
+    uint64_t entry = state_likely(removed == 0) ? make_entry(lane, domain, size, caller) : removed;
+    enum trace_result result =
+        state_likely(entry != 0) ? trace_add(lane, domain, address, entry) : trace_lose(lane, domain, address);
     lane_release(lane);
     state_thread.is_busy = false;
     return result;
+}
+
+enum trace_result record_block(uint32_t domain, uintptr_t address, size_t size, struct call_point caller)
+{
+    return record(domain, address, size, caller, 0);
 }
 
 uint64_t record_remove(uint32_t domain, uintptr_t address, bool stays_busy)
@@ -31,7 +43,7 @@ uint64_t record_remove(uint32_t domain, uintptr_t address, bool stays_busy)
 
 void record_restore(uint32_t domain, uintptr_t address, uint64_t removed)
 {
-    struct tm_lane *lane = lane_claim();
-    trace_restore(lane, domain, address, removed);
-    lane_release(lane);
+    if (removed)
+        record(domain, address, 0, (struct call_point){NULL, NULL}, removed);
+    state_thread.is_busy = true;
 }

@@ -11,8 +11,8 @@
 /* Records the block with the traceback of CALLER. The thread is busy before and no more afterwards. */
 enum trace_result record_block(uint32_t domain, uintptr_t address, size_t size, struct call_point caller);
 
-/* As trace_remove and trace_restore, in a lane of the thread. `_remove` makes the thread busy; whether it is
-   afterwards, STAYS_BUSY says. */
+/* Removes what is recorded of the block and returns what record_restore needs to bring it back; 0: nothing. Makes the
+   thread busy; whether it is afterwards, STAYS_BUSY says. */
 uint64_t record_remove(uint32_t domain, uintptr_t address, bool stays_busy);
 void record_restore(uint32_t domain, uintptr_t address, uint64_t removed);
 

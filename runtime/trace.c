@@ -23,24 +23,6 @@ static inline int64_t entry_size(uint64_t entry)
     return state_unlikely(state_peek(site_any_high)) ? large_entry_size(entry) : (int64_t)(entry & SIZE_MASK);
 }
 
-/* SIZE: that of the entry. */
-static enum trace_result put(struct tm_lane *lane, uint32_t domain, uintptr_t address, uint64_t entry, int64_t size)
-{
-    uint64_t old;
-    enum skiplist_result result = skiplist_put(domain, address, entry, &old);
-    if (state_likely(result == SKIPLIST_DONE)) {
-        if (state_likely(old == 0))
-            lane_count(lane, size, 1);
-        else
-            lane_count(lane, size - entry_size(old), 0);
-        return TRACE_DONE;
-    }
-    if (result == SKIPLIST_OFF)
-        return TRACE_OFF;
-    state_add(tm_state.lost, 1);
-    return TRACE_LOST;
-}
-
 static inline uint64_t take(struct tm_lane *lane, uint32_t domain, uintptr_t address)
 {
     uint64_t entry = skiplist_take(domain, address);
@@ -49,7 +31,7 @@ static inline uint64_t take(struct tm_lane *lane, uint32_t domain, uintptr_t add
     return entry;
 }
 
-static uint32_t site_of(uint32_t domain, uint32_t size_high, const struct traceback *traceback)
+static inline uint32_t site_of(uint32_t domain, uint32_t size_high, const struct traceback *traceback)
 {
     if (state_unlikely(domain != 0 || size_high != 0 || !traceback->site))
         return site_intern(domain, size_high, traceback);
@@ -58,14 +40,27 @@ static uint32_t site_of(uint32_t domain, uint32_t size_high, const struct traceb
     return *traceback->site;
 }
 
-enum trace_result trace_add(struct tm_lane *lane, uint32_t domain, uintptr_t address, size_t size,
-                            const struct traceback *traceback)
+uint64_t trace_entry(uint32_t domain, size_t size, const struct traceback *traceback)
 {
     uint32_t site = site_of(domain, (uint32_t)((uint64_t)size >> TM_SIZE_BITS), traceback);
-    if (state_unlikely(site == 0))
-        return trace_lose(lane, domain, address);
-    uint64_t entry = (uint64_t)site << TM_SIZE_BITS | ((uint64_t)size & SIZE_MASK);
-    return put(lane, domain, address, entry, (int64_t)size);
+    return state_likely(site != 0) ? (uint64_t)site << TM_SIZE_BITS | ((uint64_t)size & SIZE_MASK) : 0;
+}
+
+enum trace_result trace_add(struct tm_lane *lane, uint32_t domain, uintptr_t address, uint64_t entry)
+{
+    uint64_t old;
+    enum skiplist_result result = skiplist_put(domain, address, entry, &old);
+    if (state_likely(result == SKIPLIST_DONE)) {
+        if (state_likely(old == 0))
+            lane_count(lane, entry_size(entry), 1);
+        else
+            lane_count(lane, entry_size(entry) - entry_size(old), 0);
+        return TRACE_DONE;
+    }
+    if (result == SKIPLIST_OFF)
+        return TRACE_OFF;
+    state_add(tm_state.lost, 1);
+    return TRACE_LOST;
 }
 
 __attribute__((noinline, cold)) enum trace_result trace_lose(struct tm_lane *lane, uint32_t domain, uintptr_t address)
@@ -78,12 +73,6 @@ __attribute__((noinline, cold)) enum trace_result trace_lose(struct tm_lane *lan
 uint64_t trace_remove(struct tm_lane *lane, uint32_t domain, uintptr_t address)
 {
     return take(lane, domain, address);
-}
-
-void trace_restore(struct tm_lane *lane, uint32_t domain, uintptr_t address, uint64_t removed)
-{
-    if (removed)
-        put(lane, domain, address, removed, entry_size(removed));
 }
 
 const struct tm_site *trace_site(uint32_t domain, uintptr_t address)

@@ -14,16 +14,17 @@ enum trace_result {
     TRACE_LOST,
 };
 
-/* A trace at the same (domain, address) is replaced. */
-enum trace_result trace_add(struct tm_lane *lane, uint32_t domain, uintptr_t address, size_t size,
-                            const struct traceback *traceback);
+/* What says of a block where it is from and how large it is; 0: no memory or no number for its site. */
+uint64_t trace_entry(uint32_t domain, size_t size, const struct traceback *traceback);
+
+/* ENTRY is not 0. A trace at the same (domain, address) is replaced. */
+enum trace_result trace_add(struct tm_lane *lane, uint32_t domain, uintptr_t address, uint64_t entry);
 
 /* The block cannot be recorded: what is at its address is forgotten, and it is counted as lost. */
 enum trace_result trace_lose(struct tm_lane *lane, uint32_t domain, uintptr_t address);
 
-/* Removes the trace and returns what trace_restore needs to bring it back; 0: there was none. */
+/* Removes the trace and returns its entry, with which trace_add brings it back; 0: there was none. */
 uint64_t trace_remove(struct tm_lane *lane, uint32_t domain, uintptr_t address);
-void trace_restore(struct tm_lane *lane, uint32_t domain, uintptr_t address, uint64_t removed);
 
 /* The site of the block at the address, NULL if it is not traced. Needs no lane. */
 const struct tm_site *trace_site(uint32_t domain, uintptr_t address);
