@@ -79,22 +79,23 @@ static uint32_t flags_of(const struct traceback *traceback)
     return traceback->cut ? TM_SITE_CUT : 0;
 }
 
-/* The innermost frames were only just stored, word by word: a wide load would wait for them. */
-static bool has_frames(const struct tm_site *site, const struct traceback *traceback)
+/* Two frames at once: a branch for each would cost more. */
+static inline bool has_frames(const struct tm_site *site, const struct traceback *traceback)
 {
-    uint32_t inner = traceback->nframe - traceback->outer_count;
-    for (uint32_t i = 0; i < inner; i++)
-        if (site->frames[i] != (uintptr_t)traceback->frames[i])
-            return false;
+    typedef uint64_t pair __attribute__((vector_size(16), aligned(8), may_alias));
+    uint32_t count = traceback->nframe;
+    pair differs = {0, 0};
 #if UINTPTR_MAX == UINT64_MAX
-    return traceback->outer_count == 0 ||
-           memcmp(site->frames + inner, traceback->outer, traceback->outer_count * sizeof(void *)) == 0;
+    for (uint32_t i = 0; i + 2 <= count; i += 2)
+        differs |= *(const pair *)(site->frames + i) ^ *(const pair *)(traceback->frames + i);
+    if (count % 2)
 #else
-    for (uint32_t i = inner; i < traceback->nframe; i++)
-        if (site->frames[i] != (uintptr_t)traceback->outer[i - inner])
-            return false;
-    return true;
+    for (uint32_t i = 0; i < count; i++)
+        differs[1] |= site->frames[i] ^ (uintptr_t)traceback->frames[i];
+    if (count)
 #endif
+        differs[0] |= site->frames[count - 1] ^ (uintptr_t)traceback->frames[count - 1];
+    return (differs[0] | differs[1]) == 0;
 }
 
 static inline bool site_is(const struct tm_site *site, uint32_t domain, uint32_t size_high,
