@@ -146,6 +146,34 @@ static void any_address_in_any_domain(void)
     CU_ASSERT_EQUAL(scan_and_count(), 0);
 }
 
+/* A page's COUNT blocks in no order of their addresses. */
+static uintptr_t in_page(unsigned count, unsigned i)
+{
+    return 0x400000000 + count * 4096u + i * 77 % TM_NODE_SLOTS * 16;
+}
+
+static void pages_of_every_population(void)
+{
+    for (unsigned count = 1; count <= TM_NODE_SLOTS; count++) {
+        for (unsigned i = 0; i < count; i++)
+            CU_ASSERT_EQUAL(put(0, in_page(count, i), entry_of(1, i)), 0);
+        for (unsigned i = 0; i < count; i++)
+            CU_ASSERT_EQUAL(put(0, in_page(count, i), entry_of(2, i)), entry_of(1, i));
+        for (unsigned i = 0; i < count; i += 2)
+            CU_ASSERT_EQUAL(skiplist_take(0, in_page(count, i)), entry_of(2, i));
+        for (unsigned i = 0; i < count; i += 2)
+            CU_ASSERT_EQUAL(skiplist_take(0, in_page(count, i)), 0);
+        for (unsigned i = 0; i < count; i += 2)
+            CU_ASSERT_EQUAL(put(0, in_page(count, i), entry_of(2, i)), 0);
+    }
+    CU_ASSERT_EQUAL(walk_and_count(), TM_NODE_SLOTS * (TM_NODE_SLOTS + 1) / 2);
+    CU_ASSERT_EQUAL(scan_and_count(), TM_NODE_SLOTS * (TM_NODE_SLOTS + 1) / 2);
+    for (unsigned count = 1; count <= TM_NODE_SLOTS; count++)
+        for (unsigned i = 0; i < count; i++)
+            CU_ASSERT_EQUAL(skiplist_take(0, in_page(count, i)), entry_of(2, i));
+    CU_ASSERT_EQUAL(scan_and_count(), 0);
+}
+
 #define ADDRESSES 60000
 
 /* Random puts and takes over dense and sparse pages, in step with a table. */
@@ -254,24 +282,30 @@ static void a_fork_that_does_not_end_is_overtaken(void)
     CU_ASSERT_EQUAL(skiplist_take(0, 0x9000000), entry_of(1, 1));
 }
 
-/* For growing N only N maps succeed: what is refused leaves no trace, what was put stays. */
+/* Only so many maps succeed: what is refused leaves no trace, what was put stays. */
+static void run_out_after(int maps, uintptr_t base, uintptr_t stride)
+{
+    uint64_t put_count = 0, old;
+    enum skiplist_result result = SKIPLIST_DONE;
+    maps_left = maps;
+    for (uintptr_t i = 0; result == SKIPLIST_DONE && i < 10000000; i++) {
+        result = skiplist_put(0, base + i * stride, entry_of(1, i), &old);
+        put_count += result == SKIPLIST_DONE;
+    }
+    CU_ASSERT_EQUAL(result, SKIPLIST_NO_MEMORY);
+    maps_left = -1;
+    CU_ASSERT_EQUAL(walk_and_count(), put_count);
+    CU_ASSERT_EQUAL(scan_and_count(), put_count);
+    for (uintptr_t i = 0; i < put_count; i++)
+        CU_ASSERT_EQUAL(skiplist_take(0, base + i * stride), entry_of(1, i));
+}
+
+/* Few blocks a page, and as many as it holds. */
 static void memory_runs_out(void)
 {
-    for (int n = 0; n < 6; n++) {
-        uintptr_t base = ((uintptr_t)0x4000 + (uintptr_t)n * 64) << 28;
-        uint64_t put_count = 0, old;
-        enum skiplist_result result = SKIPLIST_DONE;
-        maps_left = n;
-        for (uintptr_t i = 0; result == SKIPLIST_DONE && i < 1000000; i++) {
-            result = skiplist_put(0, base + i * 1616, entry_of(1, i), &old);
-            put_count += result == SKIPLIST_DONE;
-        }
-        CU_ASSERT_EQUAL(result, SKIPLIST_NO_MEMORY);
-        maps_left = -1;
-        CU_ASSERT_EQUAL(walk_and_count(), put_count);
-        CU_ASSERT_EQUAL(scan_and_count(), put_count);
-        for (uintptr_t i = 0; i < put_count; i++)
-            CU_ASSERT_EQUAL(skiplist_take(0, base + i * 1616), entry_of(1, i));
+    for (int maps = 0; maps < 6; maps++) {
+        run_out_after(maps, ((uintptr_t)0x4000 + (uintptr_t)maps * 64) << 28, 1616);
+        run_out_after(maps, ((uintptr_t)0x4020 + (uintptr_t)maps * 64) << 28, 16);
     }
 }
 
@@ -280,6 +314,7 @@ int main(void)
     static const struct tap_test tests[] = {
         {"put, take, get", put_take_get},
         {"any address in any domain", any_address_in_any_domain},
+        {"pages of every population", pages_of_every_population},
         {"agrees with a table", agrees_with_a_table},
         {"empty nodes are swept", empty_nodes_are_swept},
         {"threads keep it whole", threads_keep_it_whole},
