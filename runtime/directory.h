@@ -57,31 +57,31 @@ static inline bool directory_is_private(void)
 #endif
 }
 
-/* Locks the page if that takes no wait. NODE receives its node, NULL if it has none. */
+/* Locks the page if that takes no wait; then NODE receives its node, NULL if it has none. The node is the one that was
+   seen before the exchange: what follows need not wait for it. */
 static inline bool directory_try_lock(directory_cell *cell, struct tm_node **node)
 {
-    uintptr_t seen;
-    if (directory_is_private()) {
-        seen = state_peek(*cell);
-        __atomic_store_n(cell, seen | DIRECTORY_LOCK_BIT, __ATOMIC_RELAXED);
-        __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    } else {
-        seen = __atomic_fetch_or(cell, DIRECTORY_LOCK_BIT, __ATOMIC_SEQ_CST);
-    }
-    *node = (struct tm_node *)(seen & ~DIRECTORY_LOCK_BIT);
-    return !(seen & DIRECTORY_LOCK_BIT);
+    uintptr_t seen = state_peek(*cell), locked = seen | DIRECTORY_LOCK_BIT;
+    if (state_unlikely(seen == locked))
+        return false;
+    *node = (struct tm_node *)seen;
+    if (!directory_is_private())
+        return __atomic_compare_exchange_n(cell, &seen, locked, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+    __atomic_store_n(cell, locked, __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    return true;
 }
 
 /* Locks the page for a caller who holds a lock that a forking thread waits for: does not wait for the fork. */
 struct tm_node *directory_lock_within(directory_cell *cell);
 
-/* The same for everybody else, once directory_try_lock failed (NODE is NULL) or another thread forks. */
+/* The same for everybody else, once directory_try_lock failed or another thread forks. */
 struct tm_node *directory_lock_patiently(directory_cell *cell, bool is_locked, struct tm_node *node);
 
 /* Locks the page and returns its node, NULL if it has none. Waits while another thread forks. */
 static inline struct tm_node *directory_lock(directory_cell *cell)
 {
-    struct tm_node *node;
+    struct tm_node *node = NULL;
     bool is_locked = directory_try_lock(cell, &node);
     if (state_unlikely(!is_locked || !state_may_change()))
         node = directory_lock_patiently(cell, is_locked, node);

@@ -91,8 +91,7 @@ struct tm_slab {
 };
 
 /* The offsets of a node's slots once it has more than TM_NODE_INLINE; replaced by a larger copy as it grows.
-   After the offsets follow the writer's occupancy words, bit s of them for slot s: a search aid of its own,
-   a reader trusts the entries. */
+   After the offsets follow words of the writer's own. */
 struct tm_index {
     uint32_t capacity; /* slots: 8, 16, 32, 64, 128 or 256 */
     uint32_t reserved;
@@ -116,11 +115,11 @@ struct tm_node {
     uint8_t height;   /* levels this node is linked in, 1..TM_LEVELS */
     uint8_t occupied; /* slots 0..3, the writer's; unused once there is an index */
     uint16_t spare;
-    TM_ADDRESS(struct tm_node, next);   /* level 0 */
-    TM_ADDRESS(struct tm_level, tower); /* next nodes of levels 1..height-1, 8 bytes each; NULL at height 1 */
-    TM_ADDRESS(struct tm_index, index); /* NULL: offsets are inline */
-    uint8_t offsets[TM_NODE_INLINE];    /* slots 0..3, where there is no index */
-    uint32_t reserved;
+    TM_ADDRESS(struct tm_node, next);       /* level 0 */
+    TM_ADDRESS(struct tm_level, tower);     /* next nodes of levels 1..height-1, 8 bytes each; NULL at height 1 */
+    TM_ADDRESS(struct tm_index, index);     /* NULL: offsets are inline */
+    uint8_t offsets[TM_NODE_INLINE];        /* slots 0..3, where there is no index; else the writer's */
+    uint32_t reserved;                      /* the writer's */
     struct tm_chunk chunks[TM_NODE_CHUNKS]; /* chunk k: 4 << k entries; NULL until needed */
 };
 

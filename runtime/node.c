@@ -5,18 +5,17 @@
 #include "node.h"
 
 #include "arena.h"
-#include "state.h"
 
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
 #include <string.h>
 
-#define ALL_INLINE ((1u << TM_NODE_INLINE) - 1)
+_Static_assert(offsetof(struct tm_node, offsets) % 8 == 0 &&
+                   offsetof(struct tm_node, chunks) - offsetof(struct tm_node, offsets) == 8,
+               "the occupancy word has the place of the offsets and of what is reserved behind them");
 
+/* The occupancy words behind the offsets; of up to 64 slots, the node has the word. */
 static size_t index_words(uint32_t capacity)
 {
-    return capacity < 64 ? 1 : capacity / 64;
+    return capacity <= 64 ? 0 : capacity / 64;
 }
 
 static size_t index_size(uint32_t capacity)
@@ -24,9 +23,9 @@ static size_t index_size(uint32_t capacity)
     return sizeof(struct tm_index) + capacity + index_words(capacity) * sizeof(uint64_t);
 }
 
-static uint64_t *index_occupied(const struct tm_index *index)
+static uint64_t *index_occupied(struct tm_index *index)
 {
-    return (uint64_t *)(index->offsets + index->capacity);
+    return (uint64_t *)(void *)(index->offsets + index->capacity);
 }
 
 static size_t tower_size(unsigned height)
@@ -35,9 +34,9 @@ static size_t tower_size(unsigned height)
     return size && size < 16 ? 16 : size;
 }
 
-static unsigned chunk_of(int slot)
+static unsigned chunk_of(unsigned slot)
 {
-    return 29 - (unsigned)__builtin_clz((unsigned)slot);
+    return 29 - (unsigned)__builtin_clz(slot);
 }
 
 static size_t chunk_size(unsigned chunk)
@@ -47,69 +46,77 @@ static size_t chunk_size(unsigned chunk)
 
 static uint64_t *entry_of(struct tm_node *node, int slot)
 {
-    if (slot < TM_NODE_INLINE)
-        return &node->entries[slot];
-    unsigned chunk = chunk_of(slot);
-    return &node->chunks[chunk].entries[slot - (TM_NODE_INLINE << chunk)];
+    return node_cell(node, (unsigned)slot, node_chunk(node, (unsigned)slot));
 }
 
-/* Which of 64 offsets are OFFSET. Reads them all, however few the index has: a branch for each sixteen of them would
-   be a gamble. What lies behind is another piece of the slab or its slack, and does not count. */
-static uint64_t match64(const uint8_t *offsets, uint8_t offset)
+static unsigned capacity_of(const struct tm_node *node)
 {
-    uint64_t mask = 0;
-#ifdef __SSE2__
-    __m128i wanted = _mm_set1_epi8((char)offset);
-    for (int i = 0; i < 4; i++) {
-        __m128i group = _mm_loadu_si128((const __m128i *)(const void *)(offsets + 16 * i));
-        mask |= (uint64_t)(unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(group, wanted)) << 16 * i;
+    return node->index ? node->index->capacity : TM_NODE_INLINE;
+}
+
+/* Which slots hold a block, in a node of at most 64. */
+static uint64_t occupied_few(struct tm_node *node)
+{
+    return node->index ? *node_occupied(node) : node->occupied;
+}
+
+/* The first bit that is set in 128, of which one is. Either word may hold it: a branch would be a gamble. */
+static int first_bit(uint64_t low, uint64_t high)
+{
+    uint64_t is_high = -(uint64_t)(low == 0);
+    return __builtin_ctzll(low | (high & is_high)) + (int)(is_high & 64);
+}
+
+static int find_in_many(struct tm_index *index, uint8_t offset)
+{
+    const uint64_t *occupied = index_occupied(index);
+    for (unsigned base = 0; base < index->capacity; base += 128, occupied += 2) {
+        uint64_t low = node_match(index->offsets + base, offset) & occupied[0];
+        uint64_t high = node_match(index->offsets + base + 64, offset) & occupied[1];
+        if (low | high)
+            return (int)base + first_bit(low, high);
     }
-#else
-    for (int i = 0; i < 64; i++)
-        mask |= (uint64_t)(offsets[i] == offset) << i;
-#endif
-    return mask;
+    return -1;
 }
 
-static int find_inline(const struct tm_node *node, uint8_t offset)
+static int free_in_many(struct tm_index *index)
 {
-    unsigned mask = 0;
-    for (int slot = 0; slot < TM_NODE_INLINE; slot++)
-        mask |= (unsigned)(node->offsets[slot] == offset) << slot;
-    mask &= node->occupied;
-    return mask ? __builtin_ctz(mask) : -1;
+    const uint64_t *occupied = index_occupied(index);
+    for (unsigned base = 0; base < index->capacity; base += 128, occupied += 2)
+        if (~(occupied[0] & occupied[1]))
+            return (int)base + first_bit(~occupied[0], ~occupied[1]);
+    return -1;
 }
 
 /* The slot of the block at OFFSET, or -1. */
-static int find(const struct tm_node *node, uint8_t offset)
+static int find(struct tm_node *node, uint8_t offset)
 {
-    const struct tm_index *index = node->index;
-    if (!index)
-        return find_inline(node, offset);
-    const uint64_t *occupied = index_occupied(index);
-    uint32_t base = 0;
-    do {
-        uint64_t hit = match64(index->offsets + base, offset) & occupied[base / 64];
-        if (hit)
-            return (int)base + __builtin_ctzll(hit);
-        base += 64;
-    } while (base < index->capacity);
-    return -1;
+    if (capacity_of(node) > 64)
+        return find_in_many(node->index, offset);
+    const uint8_t *offsets = node->index ? node->index->offsets : node->offsets;
+    uint64_t hit = node_match(offsets, offset) & occupied_few(node);
+    return hit ? __builtin_ctzll(hit) : -1;
 }
 
-static int first_free(const struct tm_node *node)
+static int first_free(struct tm_node *node)
 {
-    const struct tm_index *index = node->index;
-    if (!index)
-        return node->occupied == ALL_INLINE ? -1 : __builtin_ctz(~(unsigned)node->occupied);
-    const uint64_t *occupied = index_occupied(index);
-    for (uint32_t word = 0; word < index_words(index->capacity); word++) {
-        if (occupied[word] == UINT64_MAX)
-            continue;
-        int slot = (int)(word * 64 + (unsigned)__builtin_ctzll(~occupied[word]));
-        return slot < (int)index->capacity ? slot : -1;
-    }
-    return -1;
+    if (capacity_of(node) > 64)
+        return free_in_many(node->index);
+    uint64_t vacant = ~occupied_few(node);
+    int slot = vacant ? __builtin_ctzll(vacant) : 64;
+    return slot < (int)capacity_of(node) ? slot : -1;
+}
+
+/* The slot's bit is to say the contrary. */
+static void flip(struct tm_node *node, int slot)
+{
+    uint64_t bit = UINT64_C(1) << (unsigned)slot % 64;
+    if (!node->index)
+        node->occupied = (uint8_t)(node->occupied ^ bit);
+    else if (node->index->capacity <= 64)
+        *node_occupied(node) ^= bit;
+    else
+        index_occupied(node->index)[(unsigned)slot / 64] ^= bit;
 }
 
 /* A larger index; the old one goes back only after the switch. */
@@ -121,37 +128,37 @@ static bool grow_index(struct tm_node *node)
     if (!larger)
         return false;
     larger->capacity = capacity;
-    if (old) {
-        memcpy(larger->offsets, old->offsets, old->capacity);
-        memcpy(index_occupied(larger), index_occupied(old), index_words(old->capacity) * sizeof(uint64_t));
-    } else {
-        memcpy(larger->offsets, node->offsets, TM_NODE_INLINE);
-        *index_occupied(larger) = node->occupied;
-    }
+    memcpy(larger->offsets, old ? old->offsets : node->offsets, capacity / 2);
+    if (capacity > 128)
+        memcpy(index_occupied(larger), index_occupied(old), index_words(capacity / 2) * sizeof(uint64_t));
+    else if (capacity == 128)
+        *index_occupied(larger) = *node_occupied(node);
     state_publish(node->index, larger);
     if (old)
-        arena_give(TM_SLAB_OTHER, old, index_size(old->capacity));
+        arena_give(TM_SLAB_OTHER, old, index_size(capacity / 2));
+    else
+        state_publish(*node_occupied(node), node->occupied);
     return true;
 }
 
 /* For a slot that there is no memory for yet. */
-static __attribute__((noinline)) bool make_room(struct tm_node *node, int *slot)
+static bool make_room(struct tm_node *node, int *slot)
 {
     if (*slot < 0) {
         if (!grow_index(node))
             return false;
         *slot = first_free(node);
     }
-    if (*slot < TM_NODE_INLINE || node->chunks[chunk_of(*slot)].entries)
+    if (*slot < TM_NODE_INLINE || node->chunks[chunk_of((unsigned)*slot)].entries)
         return true;
-    uint64_t *entries = arena_take(TM_SLAB_ENTRY, chunk_size(chunk_of(*slot)));
-    state_publish(node->chunks[chunk_of(*slot)].entries, entries);
+    uint64_t *entries = arena_take(TM_SLAB_ENTRY, chunk_size(chunk_of((unsigned)*slot)));
+    state_publish(node->chunks[chunk_of((unsigned)*slot)].entries, entries);
     return entries != NULL;
 }
 
 static bool has_room(const struct tm_node *node, int slot)
 {
-    return slot >= 0 && (slot < TM_NODE_INLINE || node->chunks[chunk_of(slot)].entries);
+    return slot >= 0 && (slot < TM_NODE_INLINE || node->chunks[chunk_of((unsigned)slot)].entries);
 }
 
 static bool put(struct tm_node *node, uint8_t offset, uint64_t entry)
@@ -159,21 +166,16 @@ static bool put(struct tm_node *node, uint8_t offset, uint64_t entry)
     int slot = first_free(node);
     if (state_unlikely(!has_room(node, slot)) && !make_room(node, &slot))
         return false;
-    if (node->index) {
+    if (node->index)
         node->index->offsets[slot] = offset;
-        state_publish(*entry_of(node, slot), entry);
-        uint64_t *occupied = &index_occupied(node->index)[slot / 64];
-        *occupied |= UINT64_C(1) << (unsigned)slot % 64;
-    } else {
-        slot &= TM_NODE_INLINE - 1; /* as it is, which the compiler cannot know */
-        node->offsets[slot] = offset;
-        state_publish(node->entries[slot], entry);
-        node->occupied = (uint8_t)(node->occupied | 1u << slot);
-    }
+    else
+        node->offsets[slot & (TM_NODE_INLINE - 1)] = offset; /* which the compiler cannot know */
+    state_publish(*entry_of(node, slot), entry);
+    flip(node, slot);
     return true;
 }
 
-bool node_put(struct tm_node *node, uint8_t offset, uint64_t entry, uint64_t *old)
+bool node_put_any(struct tm_node *node, uint8_t offset, uint64_t entry, uint64_t *old)
 {
     int slot = find(node, offset);
     if (state_likely(slot < 0))
@@ -194,29 +196,23 @@ uint64_t node_empty(struct tm_node *node, int slot)
     uint64_t *cell = entry_of(node, slot);
     uint64_t entry = *cell;
     state_publish(*cell, 0);
-    if (node->index) {
-        uint64_t *occupied = &index_occupied(node->index)[slot / 64];
-        *occupied &= ~(UINT64_C(1) << (unsigned)slot % 64);
-    } else {
-        node->occupied = (uint8_t)(node->occupied & ~(1u << slot));
-    }
+    flip(node, slot);
     return entry;
 }
 
-uint64_t node_take(struct tm_node *node, uint8_t offset)
+uint64_t node_take_any(struct tm_node *node, uint8_t offset)
 {
     int slot = find(node, offset);
     return slot < 0 ? 0 : node_empty(node, slot);
 }
 
-bool node_is_empty(const struct tm_node *node)
+bool node_is_empty(struct tm_node *node)
 {
-    const struct tm_index *index = node->index;
-    if (!index)
-        return node->occupied == 0;
+    if (capacity_of(node) <= 64)
+        return occupied_few(node) == 0;
     uint64_t any = 0;
-    for (uint32_t word = 0; word < index_words(index->capacity); word++)
-        any |= index_occupied(index)[word];
+    for (unsigned word = 0; word < index_words(node->index->capacity); word++)
+        any |= index_occupied(node->index)[word];
     return any == 0;
 }
 
@@ -227,9 +223,8 @@ uint64_t node_entry(struct tm_node *node, int slot)
 
 int node_next(struct tm_node *node, int slot)
 {
-    int slots = node->index ? (int)node->index->capacity : TM_NODE_INLINE;
-    for (; slot < slots; slot++) {
-        bool exists = slot < TM_NODE_INLINE || node->chunks[chunk_of(slot)].entries;
+    for (; slot < (int)capacity_of(node); slot++) {
+        bool exists = slot < TM_NODE_INLINE || node->chunks[chunk_of((unsigned)slot)].entries;
         if (exists && *entry_of(node, slot) >> TM_SIZE_BITS != 0)
             return slot;
     }

@@ -126,12 +126,6 @@ static struct tm_node *link_new(uint32_t domain, uint64_t key)
     return node;
 }
 
-/* Under the node's lock. */
-static enum skiplist_result put_in(struct tm_node *node, uintptr_t address, uint64_t entry, uint64_t *old)
-{
-    return node_put(node, node_offset(address), entry, old) ? SKIPLIST_DONE : SKIPLIST_NO_MEMORY;
-}
-
 /* Under the lock of a page without a node. Asks once more whether we trace: skiplist_clear holds order_lock
    and would not find this node. */
 static enum skiplist_result make_page_node(uintptr_t address, struct tm_node **node)
@@ -145,7 +139,9 @@ static enum skiplist_result make_page_node(uintptr_t address, struct tm_node **n
     return tracing ? SKIPLIST_NO_MEMORY : SKIPLIST_OFF;
 }
 
-static enum skiplist_result put_by_page(uintptr_t address, uint64_t entry, uint64_t *old)
+/* What takes more than to find the page's node: a wait, a new node. */
+static __attribute__((noinline, cold)) enum skiplist_result put_patiently(uintptr_t address, uint64_t entry,
+                                                                          uint64_t *old)
 {
     directory_cell *cell = directory_make(address);
     if (!cell)
@@ -154,13 +150,29 @@ static enum skiplist_result put_by_page(uintptr_t address, uint64_t entry, uint6
     enum skiplist_result result = state_is_tracing() ? SKIPLIST_DONE : SKIPLIST_OFF;
     if (result == SKIPLIST_DONE && !node)
         result = make_page_node(address, &node);
-    if (result == SKIPLIST_DONE)
-        result = put_in(node, address, entry, old);
+    if (result == SKIPLIST_DONE && !node_put_any(node, node_offset(address), entry, old))
+        result = SKIPLIST_NO_MEMORY;
     directory_unlock(cell, node);
     return result;
 }
 
-static enum skiplist_result put_by_search(uint32_t domain, uintptr_t address, uint64_t entry, uint64_t *old)
+static enum skiplist_result put_by_page(uintptr_t address, uint64_t entry, uint64_t *old)
+{
+    directory_cell *cell = directory_find(address);
+    struct tm_node *node;
+    if (state_unlikely(!cell || !directory_try_lock(cell, &node)))
+        return put_patiently(address, entry, old);
+    if (state_unlikely(!node || !state_surely_traces())) {
+        directory_unlock(cell, node);
+        return put_patiently(address, entry, old);
+    }
+    bool has_room = node_put(node, node_offset(address), entry, old);
+    directory_unlock(cell, node);
+    return state_likely(has_room) ? SKIPLIST_DONE : SKIPLIST_NO_MEMORY;
+}
+
+static __attribute__((noinline, cold)) enum skiplist_result put_by_search(uint32_t domain, uintptr_t address,
+                                                                          uint64_t entry, uint64_t *old)
 {
     enum skiplist_result result = SKIPLIST_OFF;
     state_acquire(&order_lock);
@@ -169,7 +181,7 @@ static enum skiplist_result put_by_search(uint32_t domain, uintptr_t address, ui
         struct tm_node *node = search(domain, node_key(address), before);
         if (!node)
             node = link_new(domain, node_key(address));
-        result = node ? put_in(node, address, entry, old) : SKIPLIST_NO_MEMORY;
+        result = node && node_put_any(node, node_offset(address), entry, old) ? SKIPLIST_DONE : SKIPLIST_NO_MEMORY;
     }
     lock_release(&order_lock);
     return result;
@@ -183,42 +195,48 @@ enum skiplist_result skiplist_put(uint32_t domain, uintptr_t address, uint64_t e
     return put_by_search(domain, address, entry, old);
 }
 
-static uint64_t look(struct tm_node *node, uintptr_t address, bool take)
+static uint64_t take_by_page(uintptr_t address)
 {
-    if (!node)
+    directory_cell *cell = directory_find(address);
+    if (state_unlikely(!cell))
         return 0;
-    return take ? node_take(node, node_offset(address)) : node_get(node, node_offset(address));
+    struct tm_node *node = directory_lock(cell);
+    uint64_t entry = state_likely(node != NULL) ? node_take(node, node_offset(address)) : 0;
+    directory_unlock(cell, node);
+    return entry;
 }
 
-static uint64_t look_by_page(uintptr_t address, bool take)
+static uint64_t get_by_page(uintptr_t address)
 {
     directory_cell *cell = directory_find(address);
     if (!cell)
         return 0;
     struct tm_node *node = directory_lock(cell);
-    uint64_t entry = look(node, address, take);
+    uint64_t entry = node ? node_get(node, node_offset(address)) : 0;
     directory_unlock(cell, node);
     return entry;
 }
 
-static uint64_t look_by_search(uint32_t domain, uintptr_t address, bool take)
+static __attribute__((noinline, cold)) uint64_t look_by_search(uint32_t domain, uintptr_t address, bool take)
 {
     struct tm_node *before[TM_LEVELS];
     state_acquire(&order_lock);
-    uint64_t entry = look(search(domain, node_key(address), before), address, take);
+    struct tm_node *node = search(domain, node_key(address), before);
+    uint8_t offset = node_offset(address);
+    uint64_t entry = !node ? 0 : take ? node_take_any(node, offset) : node_get(node, offset);
     lock_release(&order_lock);
     return entry;
 }
 
 uint64_t skiplist_take(uint32_t domain, uintptr_t address)
 {
-    return state_likely(uses_directory(domain, address)) ? look_by_page(address, true)
+    return state_likely(uses_directory(domain, address)) ? take_by_page(address)
                                                          : look_by_search(domain, address, true);
 }
 
 uint64_t skiplist_get(uint32_t domain, uintptr_t address)
 {
-    return uses_directory(domain, address) ? look_by_page(address, false) : look_by_search(domain, address, false);
+    return uses_directory(domain, address) ? get_by_page(address) : look_by_search(domain, address, false);
 }
 
 /* The first node after the cursor's, NULL at the end. */

@@ -45,6 +45,13 @@ static inline bool state_may_change(void)
     return state_likely(!(mode & TM_MODE_FORKING)) || mode & TM_MODE_OVERTAKEN || state_thread.is_forking;
 }
 
+/* The same question and whether we trace, with one look. False decides nothing. */
+static inline bool state_surely_traces(void)
+{
+    uint32_t mode = __atomic_load_n(&tm_state.mode, __ATOMIC_SEQ_CST);
+    return (mode & (TM_MODE_TRACING | TM_MODE_FORKING)) == TM_MODE_TRACING;
+}
+
 /* Waits for the fork to end, but not for ever: the forking thread may itself wait, in another library's fork handler,
    for a mutex that the caller's program holds. Then the fork is overtaken. */
 void state_wait_for_fork(void);
