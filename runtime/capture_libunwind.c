@@ -160,7 +160,6 @@ bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit
     }
     traceback->frames = buffer->frames + first;
     traceback->nframe = n - first < (int)limit ? (uint32_t)(n - first) : limit;
-    traceback->outer_count = 0;
     traceback->site = NULL;
     traceback->hash = site_hash_frames(traceback->frames, traceback->nframe);
     return true;

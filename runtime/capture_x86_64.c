@@ -358,7 +358,6 @@ bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit
     uint32_t nframe = (uint32_t)(all < limit ? all : limit);
     const uint64_t *hashes = walk->known.hashes + walk->first;
     traceback->nframe = nframe;
-    traceback->outer_count = 0;
     traceback->site = &walk->site;
     traceback->frames = walk->known.pcs + walk->first;
     traceback->hash = hashes[0] - walk->powers[nframe] * hashes[nframe];

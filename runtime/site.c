@@ -79,24 +79,28 @@ static uint32_t flags_of(const struct traceback *traceback)
     return traceback->cut ? TM_SITE_CUT : 0;
 }
 
-/* Two frames at once: a branch for each would cost more. */
+#if UINTPTR_MAX == UINT64_MAX
+/* Two frames at once, and one branch at the end. */
 static inline bool has_frames(const struct tm_site *site, const struct traceback *traceback)
 {
     typedef uint64_t pair __attribute__((vector_size(16), aligned(8), may_alias));
     uint32_t count = traceback->nframe;
     pair differs = {0, 0};
-#if UINTPTR_MAX == UINT64_MAX
     for (uint32_t i = 0; i + 2 <= count; i += 2)
         differs |= *(const pair *)(site->frames + i) ^ *(const pair *)(traceback->frames + i);
     if (count % 2)
-#else
-    for (uint32_t i = 0; i < count; i++)
-        differs[1] |= site->frames[i] ^ (uintptr_t)traceback->frames[i];
-    if (count)
-#endif
         differs[0] |= site->frames[count - 1] ^ (uintptr_t)traceback->frames[count - 1];
     return (differs[0] | differs[1]) == 0;
 }
+#else
+static inline bool has_frames(const struct tm_site *site, const struct traceback *traceback)
+{
+    for (uint32_t i = 0; i < traceback->nframe; i++)
+        if (site->frames[i] != (uintptr_t)traceback->frames[i])
+            return false;
+    return true;
+}
+#endif
 
 static inline bool site_is(const struct tm_site *site, uint32_t domain, uint32_t size_high,
                            const struct traceback *traceback)
@@ -224,7 +228,7 @@ static uint32_t make(uint64_t hash, uint32_t domain, uint32_t size_high, const s
     site->unloads = state_load(tm_state.unloads);
     site->number = (uint32_t)tm_state.site_count;
     for (uint32_t i = 0; i < traceback->nframe; i++)
-        site->frames[i] = (uintptr_t)traceback_frame(traceback, i);
+        site->frames[i] = (uintptr_t)traceback->frames[i];
     if (size_high)
         state_publish(site_any_high, true);
     table_put(table, hash, number);

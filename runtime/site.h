@@ -10,24 +10,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* A traceback as the program has it in hand: return addresses, most recent call first. The last `outer_count` of
-   its frames lie at `outer`, the others at `frames`. */
+/* A traceback as the program has it in hand: return addresses, most recent call first. */
 struct traceback {
     uint32_t nframe;
-    uint32_t outer_count;
-    void **frames;
-    void **outer;
+    bool cut; /* the walk ended before the outermost frame */
+    void *const *frames;
     uint64_t hash;  /* of the frames: any function of them that the stack walk prefers, always the same one */
-    bool cut;       /* the walk ended before the outermost frame */
     uint32_t *site; /* where the site of these frames in domain 0, of a size without high bits, stays for the next walk
                        that finds the same ones: 0 if it is not known; NULL: nowhere */
 };
-
-static inline void *traceback_frame(const struct traceback *traceback, uint32_t at)
-{
-    uint32_t inner = traceback->nframe - traceback->outer_count;
-    return at < inner ? traceback->frames[at] : traceback->outer[at - inner];
-}
 
 /* A hash of frames for a stack walk that has no cheaper one. */
 uint64_t site_hash_frames(void *const *frames, uint32_t nframe);

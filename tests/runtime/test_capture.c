@@ -45,7 +45,7 @@ static __attribute__((noinline)) uint32_t walk_by_libunwind(void **frames)
 static bool has_frames(const struct traceback *traceback, void *const *frames)
 {
     for (uint32_t i = 0; i < traceback->nframe; i++)
-        if (traceback_frame(traceback, i) != frames[i])
+        if (traceback->frames[i] != frames[i])
             return false;
     return true;
 }
@@ -54,7 +54,7 @@ static void show(const struct traceback *ours, void **theirs, uint32_t n)
 {
     printf("# ours %u frames%s, libunwind %u\n", ours->nframe, ours->cut ? ", cut" : "", n);
     for (uint32_t i = 0; i < n || i < ours->nframe; i++)
-        printf("# %p %p\n", i < ours->nframe ? traceback_frame(ours, i) : NULL, i < n ? theirs[i] : NULL);
+        printf("# %p %p\n", i < ours->nframe ? ours->frames[i] : NULL, i < n ? theirs[i] : NULL);
 }
 
 /* Compares our walk from here with libunwind's, up to the limit. */

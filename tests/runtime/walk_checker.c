@@ -51,7 +51,7 @@ static uint32_t walk_by_libunwind(void **frames, const void *first, bool *ended)
 static bool has_frames(const struct traceback *traceback, void *const *frames)
 {
     for (uint32_t i = 0; i < traceback->nframe; i++)
-        if (traceback_frame(traceback, i) != frames[i])
+        if (traceback->frames[i] != frames[i])
             return false;
     return true;
 }
@@ -60,8 +60,8 @@ static void show(const struct traceback *ours, void **theirs, uint32_t n)
 {
     char line[100];
     for (uint32_t i = 0; i < ours->nframe || i < n; i++) {
-        int length = snprintf(line, sizeof line, "%p %p\n", i < ours->nframe ? traceback_frame(ours, i) : NULL,
-                              i < n ? theirs[i] : NULL);
+        int length =
+            snprintf(line, sizeof line, "%p %p\n", i < ours->nframe ? ours->frames[i] : NULL, i < n ? theirs[i] : NULL);
         if (write(STDERR_FILENO, line, (size_t)length) < 0)
             return;
     }
