@@ -67,11 +67,11 @@ static bool grow(void)
     return true;
 }
 
-/* A quarter full at the most, so that few keys lie elsewhere than their hash points; fuller for want of memory. */
+/* An eighth full at the most, so that few keys lie elsewhere than their hash points; fuller for want of memory. */
 static void keep(uint64_t key, uint64_t packed)
 {
     state_acquire(&grow_lock);
-    if ((rule_cache->used + 1) * 4 <= rule_cache->mask || grow() || rule_cache->used < rule_cache->mask) {
+    if ((rule_cache->used + 1) * 8 <= rule_cache->mask || grow() || rule_cache->used < rule_cache->mask) {
         struct rule *rule = look_up(rule_cache, key);
         state_publish(rule->packed, packed);
         if (rule->key == 0) {
