@@ -47,6 +47,7 @@ struct chain {
 };
 
 struct walk {
+    size_t limit;      /* that the last walk was made with */
     size_t room;       /* frames that `known` holds */
     size_t first;      /* the last walk is [first, room) of `known` */
     size_t marked_end; /* no slot from here on is marked */
@@ -89,10 +90,15 @@ static void forget_walk(struct walk *walk)
     walk->site = 0;
 }
 
+static size_t room_for(uint32_t limit)
+{
+    return 2 * (size_t)limit + 64;
+}
+
 static struct walk *make_walk(uint32_t limit)
 {
     const size_t frame = sizeof(void *) + sizeof(uintptr_t) + sizeof(uint64_t) + sizeof(struct by_rbp);
-    const size_t room = 2 * (size_t)limit + 64, found = (size_t)limit + 2, powers = (size_t)limit + 2;
+    const size_t room = room_for(limit), found = (size_t)limit + 2, powers = (size_t)limit + 2;
     char *memory = arena_take(TM_SLAB_OTHER, sizeof(struct walk) + (room + 1) * frame + found * sizeof(struct frame) +
                                                  powers * sizeof(uint64_t));
     if (!memory)
@@ -111,19 +117,31 @@ static struct walk *make_walk(uint32_t limit)
     for (size_t i = 1; i < powers; i++)
         walk->powers[i] = walk->powers[i - 1] * FACTOR;
     walk->known.slots[room] = UINTPTR_MAX;
-    forget_walk(walk);
     return walk;
 }
 
-/* The lane's walk with room for LIMIT; a smaller one, from before a restart with a higher limit, is left behind. */
-static struct walk *walk_of(struct tm_lane *lane, uint32_t limit)
+/* Makes the lane's walk one for LIMIT. What it has too little room for is left behind. */
+static __attribute__((noinline, cold)) struct walk *change_limit(struct tm_lane *lane, uint32_t limit)
 {
     struct walk *walk = lane->walk;
-    if (state_unlikely(!walk || walk->room < 2 * limit + 64)) {
+    if (!walk || walk->room < room_for(limit)) {
         walk = make_walk(limit);
         if (!walk)
             return NULL;
         lane->walk = walk;
+    }
+    walk->limit = limit;
+    forget_walk(walk);
+    return walk;
+}
+
+static inline struct walk *walk_of(struct tm_lane *lane, uint32_t limit)
+{
+    struct walk *walk = lane->walk;
+    if (state_unlikely(!walk || walk->limit != limit)) {
+        walk = change_limit(lane, limit);
+        if (!walk)
+            return NULL;
     }
     if (state_unlikely(walk->forgotten != state_load(forgotten))) {
         walk->forgotten = state_load(forgotten);
@@ -230,6 +248,11 @@ static __attribute__((noinline, cold)) void choose_blind(struct walk *walk)
         walk->meetings[met] /= 2;
 }
 
+static inline bool is_sample(struct walk *walk)
+{
+    return ++walk->turn % SAMPLE_EVERY == 0;
+}
+
 /* The walk met frame AT of the last one after COUNT frames: after how many could it have? */
 static __attribute__((noinline)) void take_sample(struct walk *walk, size_t at, size_t count)
 {
@@ -272,7 +295,7 @@ static inline bool reuse(struct walk *walk, size_t at, size_t count, size_t limi
     return true;
 }
 
-/* What ended a walk that nothing of the last one was of use to, at PC, after COUNT frames. */
+/* Nothing of the last walk was of use to one that STEP, or the limit, ended after COUNT frames. */
 static __attribute__((noinline)) void start_anew(struct walk *walk, enum step step, size_t count)
 {
     forget_walk(walk);
@@ -285,11 +308,12 @@ static __attribute__((noinline)) void start_anew(struct walk *walk, enum step st
     settle(walk, walk->room, count + walk->ends_in_zero);
 }
 
+/* The walk met frame AT of the last one after COUNT frames, and knows it to be the same from there on. */
 static inline void meet(struct walk *walk, size_t at, size_t count)
 {
     if (count != 0 || at != walk->first)
         walk->site = 0;
-    if (state_unlikely(++walk->turn % SAMPLE_EVERY == 0))
+    if (state_unlikely(is_sample(walk)))
         take_sample(walk, at, count);
     settle(walk, at, count);
 }
@@ -333,7 +357,7 @@ static inline void walk_on(struct walk *walk, struct place *place, size_t limit)
         step = step_on(in, &found[count], place, &pc, &slot);
         count += step != STEP_ZERO;
     }
-    walk->meetings[MEETINGS] += ++walk->turn % SAMPLE_EVERY == 0;
+    walk->meetings[MEETINGS] += is_sample(walk);
     if (count == limit && step == STEP_ON && pc == 0) {
         found[count].pc = NULL;
         found[count].slot = slot;

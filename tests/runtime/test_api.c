@@ -201,6 +201,24 @@ static __attribute__((noinline)) void *allocate_deep(int depth)
     return result;
 }
 
+/* Each from the same frames as the one before it. */
+static void every_limit_has_its_own_tracebacks(void)
+{
+    static const int limits[] = {300, 2, 1, 3, 300, 4};
+    int wrong = 0;
+    for (int i = 0; i < 6; i++) {
+        void *frames[300];
+        tm_stop();
+        tm_start(limits[i]);
+        block = allocate_deep(300);
+        wrong += tm_get_object_traceback(block, frames, 300) != limits[i];
+        free(block);
+    }
+    CU_ASSERT_EQUAL(wrong, 0);
+    tm_stop();
+    tm_start(25);
+}
+
 static void long_tracebacks(void)
 {
     static void *frames[5000];
@@ -394,6 +412,7 @@ int main(void)
         {"peak and reset", peak_and_reset},
         {"clear forgets", clear_forgets},
         {"tracks domains", tracks_domains},
+        {"every limit has its own tracebacks", every_limit_has_its_own_tracebacks},
         {"long tracebacks", long_tracebacks},
         {"threads sum up", threads_sum_up},
         {"forks while threads allocate", forks_while_threads_allocate},
