@@ -65,11 +65,12 @@ static inline bool directory_try_lock(directory_cell *cell, struct tm_node **nod
     if (state_unlikely(seen == locked))
         return false;
     *node = (struct tm_node *)seen;
-    if (!directory_is_private())
-        return __atomic_compare_exchange_n(cell, &seen, locked, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
-    __atomic_store_n(cell, locked, __ATOMIC_RELAXED);
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    return true;
+    if (directory_is_private()) {
+        __atomic_store_n(cell, locked, __ATOMIC_RELAXED);
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        return true;
+    }
+    return __atomic_compare_exchange_n(cell, &seen, locked, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 }
 
 /* Locks the page for a caller who holds a lock that a forking thread waits for: does not wait for the fork. */

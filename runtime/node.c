@@ -102,8 +102,10 @@ static int first_free(struct tm_node *node)
 {
     if (capacity_of(node) > 64)
         return free_in_many(node->index);
-    uint64_t vacant = ~occupied_few(node);
-    int slot = vacant ? __builtin_ctzll(vacant) : 64;
+    uint64_t occupied = occupied_few(node);
+    if (occupied == UINT64_MAX)
+        return -1;
+    int slot = __builtin_ctzll(~occupied);
     return slot < (int)capacity_of(node) ? slot : -1;
 }
 
