@@ -325,19 +325,20 @@ static inline void walk_on(struct walk *walk, struct place *place, size_t limit)
 {
     const struct rule_cache *in = state_load(rule_cache);
     struct frame *found = walk->found;
-    size_t blind = walk->blind < limit ? walk->blind : limit;
-    size_t count = 0;
+    void *const *pcs = walk->known.pcs;
+    const uintptr_t *slots = walk->known.slots;
+    size_t at = walk->first, count = 0, blind = walk->blind;
+    blind = blind < limit ? blind : limit;
+    blind = blind < walk->room - at ? blind : walk->room - at;
     uintptr_t pc = place->pc, slot = place->slot;
     enum step step = STEP_ON;
     while (state_likely(step == STEP_ON) && count < blind) {
-        step = step_on(in, &found[count], place, &pc, &slot);
+        step = step_on(in, &found[count], &slots[at + count + 1], place, &pc, &slot);
         count += step != STEP_ZERO;
     }
-    void *const *pcs = walk->known.pcs;
-    const uintptr_t *slots = walk->known.slots;
-    size_t at = walk->first, look_from = count;
-    if (state_likely(step == STEP_ON && at + count <= walk->room && slots[at + count] == slot))
+    if (state_likely(slots[at + count] == slot))
         at += count;
+    size_t look_from = count;
     while (step == STEP_ON && count < limit) {
         if (count >= look_from) {
             while (slots[at] < slot)
@@ -354,7 +355,7 @@ static inline void walk_on(struct walk *walk, struct place *place, size_t limit)
                 at = reached;
             }
         }
-        step = step_on(in, &found[count], place, &pc, &slot);
+        step = step_on(in, &found[count], NULL, place, &pc, &slot);
         count += step != STEP_ZERO;
     }
     walk->meetings[MEETINGS] += is_sample(walk);

@@ -66,10 +66,25 @@ void step_follow_rbp(const struct frame *frame, struct place *place);
 /* From PLACE, which is FRAME, to its caller, whatever that takes. */
 enum step step_by_any_rule(struct frame *frame, struct place *place);
 
+/* VALUE. Where it is GUESS, the processor goes on with that, and need not wait for what VALUE is computed from: it
+   foresees a branch, not a value. The compiler must not know that the two are equal. */
+static inline uintptr_t step_foresee(uintptr_t value, uintptr_t guess)
+{
+    uintptr_t same = guess;
+    __asm__("" : "+r"(same));
+    if (state_likely(value == guess)) {
+        __asm__ volatile("");
+        return same;
+    }
+    return value;
+}
+
 /* Puts PLACE down as FRAME and goes on to its caller. Its pc and slot are in PC and SLOT, so that a loop keeps them in
-   registers. IN: the rule cache, or what it was a moment ago. */
+   registers. IN: the rule cache, or what it was a moment ago. GUESS: what the caller's slot may be foreseen to be, or
+   NULL. */
 static inline __attribute__((always_inline)) enum step step_on(const struct rule_cache *in, struct frame *frame,
-                                                               struct place *place, uintptr_t *pc, uintptr_t *slot)
+                                                               const uintptr_t *guess, struct place *place,
+                                                               uintptr_t *pc, uintptr_t *slot)
 {
     frame->pc = (void *)*pc;
     frame->slot = *slot;
@@ -78,6 +93,8 @@ static inline __attribute__((always_inline)) enum step step_on(const struct rule
     if (state_likely(packed & RULE_BY_RSP && !(*slot & SLOT_MARKS))) {
         frame->rule = packed;
         *slot += (uintptr_t)rule_cfa_offset(packed);
+        if (guess)
+            *slot = step_foresee(*slot, *guess);
         *pc = step_word_at(*slot);
         return STEP_ON;
     }
