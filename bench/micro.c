@@ -154,17 +154,18 @@ static uint64_t mix(uint64_t number)
     return (number ^ number >> 29) * UINT64_C(0xbf58476d1ce4e5b9);
 }
 
+static void *frames[FRAMES];
+
 static __attribute__((noinline)) void make_traceback(uint64_t number, struct traceback *traceback)
 {
     uint64_t base = mix(number);
     for (unsigned i = 0; i < FRAMES; i++)
-        traceback->frames[i] = (void *)(uintptr_t)((base >> (i & 15)) + i * 4096);
+        frames[i] = (void *)(uintptr_t)((base >> (i & 15)) + i * 4096);
     traceback->hash = base ^ base >> 32;
 }
 
 static double look_up(uint64_t sites, bool interning)
 {
-    void *frames[FRAMES];
     struct traceback traceback = {.nframe = FRAMES, .frames = frames};
     double start = now();
     for (long i = 0; i < LOOKUPS; i++) {
@@ -177,7 +178,6 @@ static double look_up(uint64_t sites, bool interning)
 static void site(void)
 {
     static const uint64_t counts[] = {1000, 100000};
-    void *frames[FRAMES];
     struct traceback traceback = {.nframe = FRAMES, .frames = frames};
     for (int c = 0; c < 2; c++) {
         for (uint64_t i = 0; i < counts[c]; i++) {
