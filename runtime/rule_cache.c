@@ -59,7 +59,8 @@ static bool grow(void)
     if (!larger)
         return false;
     larger->mask = rules - 1;
-    for (uint64_t i = 0; i <= rule_cache->mask; i++)
+    larger->rules[0].key = RULE_NOWHERE;
+    for (uint64_t i = 1; i <= rule_cache->mask; i++)
         if (rule_cache->rules[i].key)
             *look_up(larger, rule_cache->rules[i].key) = rule_cache->rules[i];
     larger->used = rule_cache->used;
@@ -71,7 +72,7 @@ static bool grow(void)
 static void keep(uint64_t key, uint64_t packed)
 {
     state_acquire(&grow_lock);
-    if ((rule_cache->used + 1) * 8 <= rule_cache->mask || grow() || rule_cache->used < rule_cache->mask) {
+    if ((rule_cache->used + 1) * 8 <= rule_cache->mask || grow() || rule_cache->used + 1 < rule_cache->mask) {
         struct rule *rule = look_up(rule_cache, key);
         state_publish(rule->packed, packed);
         if (rule->key == 0) {

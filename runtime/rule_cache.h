@@ -36,6 +36,10 @@ static inline int64_t rule_rbp_offset(uint64_t packed)
     return (int64_t)(int16_t)(packed >> 16) * 8;
 }
 
+/* The key of the first cell, which is never used: a walk that comes to 0 looks there, and must not take the rule that
+   another thread is putting into a free cell. */
+#define RULE_NOWHERE UINT64_MAX
+
 struct rule {
     uint64_t key;    /* published last; 0: free */
     uint64_t packed; /* one store, so that forgetting needs no lock on the reader's side */

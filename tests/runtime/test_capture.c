@@ -3,6 +3,9 @@
 #include "capture.h"
 #include "lane.h"
 #include "modules.h"
+#ifdef OWN_WALK
+#include "rule_cache.h"
+#endif
 #include "state.h"
 #include "tap_cunit.h"
 
@@ -199,6 +202,17 @@ static void agrees_when_frames_repeat(void)
 #endif
 }
 
+#ifdef OWN_WALK
+/* Where a stack ends in 0, the walk asks for its rule like any other, while another thread may be filling a cell. */
+static void no_rule_is_kept_where_zero_is_looked_for(void)
+{
+    const struct rule_cache *in = rule_cache;
+    CU_ASSERT_FATAL(in->mask > 0);
+    CU_ASSERT_NOT_EQUAL(in->rules[rule_cache_start(in, 0)].key, 0);
+    CU_ASSERT_EQUAL(in->rules[rule_cache_start(in, 0)].packed, UNWIND_NONE);
+}
+#endif
+
 static int compare_items(const void *a, const void *b)
 {
     compare();
@@ -390,6 +404,7 @@ int main(void)
         {"survives switched stacks", survives_switched_stacks},
         {"tells a cut walk from a whole one", tells_a_cut_walk_from_a_whole_one},
 #ifdef OWN_WALK
+        {"no rule is kept where 0 is looked for", no_rule_is_kept_where_zero_is_looked_for},
         {"ends at code without unwind data", ends_at_code_without_unwind_data},
 #endif
         {NULL, NULL},
