@@ -22,7 +22,7 @@ TRUTH = python("answer = [int(gdb.parse_and_eval(text)) for text in "
 ANSWERS: list[Step] = ["tm-stats", "tm-traces -limit 3", "tm-traceback leaks[7] + 3", python(
     "answer = [int(gdb.parse_and_eval(text)) for text in ('$tm_size(leaks[7] + 3)', '$tm_size(deep)', "
     "'$tm_base(leaks[7] + 3) == leaks[7]', 'sizeof(leaks[0])')]")]
-NOT_FOR_THEM = re.compile(r"capture_.*|rule_cache|unwind_rule")
+NOT_FOR_THEM = re.compile(r"capture_.*|step_.*|rule_cache|unwind_rule")
 
 
 class Machine:
