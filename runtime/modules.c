@@ -382,6 +382,8 @@ static void forget_gone(uint64_t before)
     while (take_gone(before, &gone)) {
         capture_forget_range((uintptr_t)gone.start, (uintptr_t)gone.end);
         site_retire_range((uintptr_t)gone.start, (uintptr_t)gone.end);
+        /* A walk in between may have kept a site that is retired now. */
+        capture_forget_range((uintptr_t)gone.start, (uintptr_t)gone.end);
     }
 }
 
