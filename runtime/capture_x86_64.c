@@ -28,7 +28,7 @@
 /* How far in a walk meets the last one is mostly at random, and a branch that is mispredicted costs as much as GAMBLE
    frames, once in the walk and at what follows. One walk in SAMPLE_EVERY is looked at for where it might have met. */
 #define GAMBLE 5
-#define MEETINGS 16
+#define MEETINGS 64
 #define SAMPLE_EVERY 16
 #define SAMPLES 64
 
@@ -53,8 +53,8 @@ struct walk {
     size_t marked_end; /* no slot from here on is marked */
     size_t blind;      /* so many frames are walked before the last walk is looked at */
     uint32_t turn;
-    uint32_t meetings[MEETINGS + 1]; /* how many samples met the last walk after so many frames, or later */
-    uint64_t forgotten;              /* the last walk is of the time when this was so */
+    int32_t meetings[MEETINGS + 1]; /* how many samples met the last walk after so many frames, or later */
+    uint64_t forgotten;             /* the last walk is of the time when this was so */
     enum chain_end end_kind;
     bool ends_in_zero; /* the chain's last frame is none: a return address of 0 made its callee the outermost */
     size_t sure;       /* from here on, what was loaded below `doubt` may have been loaded from elsewhere since */
@@ -90,6 +90,15 @@ static void forget_walk(struct walk *walk)
     walk->site = 0;
 }
 
+/* Memory that shares no line, nor a pair of them, with what other threads write. */
+static char *take_apart(size_t size)
+{
+    const size_t apart = 128;
+    size_t rounded = (size + apart - 1) & ~(apart - 1);
+    char *memory = arena_take(TM_SLAB_OTHER, rounded + apart);
+    return memory ? memory + (-(uintptr_t)memory & (apart - 1)) : NULL;
+}
+
 static size_t room_for(uint32_t limit)
 {
     return 2 * (size_t)limit + 64;
@@ -99,8 +108,8 @@ static struct walk *make_walk(uint32_t limit)
 {
     const size_t frame = sizeof(void *) + sizeof(uintptr_t) + sizeof(uint64_t) + sizeof(struct by_rbp);
     const size_t room = room_for(limit), found = (size_t)limit + 2, powers = (size_t)limit + 2;
-    char *memory = arena_take(TM_SLAB_OTHER, sizeof(struct walk) + (room + 1) * frame + found * sizeof(struct frame) +
-                                                 powers * sizeof(uint64_t));
+    char *memory =
+        take_apart(sizeof(struct walk) + (room + 1) * frame + found * sizeof(struct frame) + powers * sizeof(uint64_t));
     if (!memory)
         return NULL;
     struct walk *walk = cut_off(&memory, sizeof *walk);
@@ -228,29 +237,34 @@ static inline size_t confirm(const struct walk *walk, size_t at, size_t bound, s
     return at;
 }
 
-/* What walks cost that look at the last one after BLIND frames. */
-static uint32_t cost_of(const struct walk *walk, uint32_t blind)
-{
-    uint32_t cost = 0;
-    for (uint32_t met = 0; met <= MEETINGS; met++)
-        cost += walk->meetings[met] * (met > blind ? met + GAMBLE : blind);
-    return cost;
-}
-
+/* A look one frame later costs a frame where a walk could have met the last one before, and saves a gamble where it
+   meets it just then. */
 static __attribute__((noinline, cold)) void choose_blind(struct walk *walk)
 {
-    uint32_t best = 0;
-    for (uint32_t blind = 1; blind < MEETINGS; blind++)
-        if (cost_of(walk, blind) < cost_of(walk, best))
-            best = blind;
-    walk->blind = best;
-    for (uint32_t met = 0; met <= MEETINGS; met++)
+    int32_t cost = 0, least = 0, met_before = 0;
+    walk->blind = 0;
+    for (int32_t blind = 1; blind < MEETINGS; blind++) {
+        met_before += walk->meetings[blind - 1];
+        cost += met_before - GAMBLE * walk->meetings[blind];
+        if (cost < least) {
+            least = cost;
+            walk->blind = (size_t)blind;
+        }
+    }
+    for (int met = 0; met <= MEETINGS; met++)
         walk->meetings[met] /= 2;
 }
 
 static inline bool is_sample(struct walk *walk)
 {
     return ++walk->turn % SAMPLE_EVERY == 0;
+}
+
+static void count_meeting(struct walk *walk, size_t count)
+{
+    walk->meetings[count < MEETINGS ? count : MEETINGS]++;
+    if (walk->turn % (SAMPLE_EVERY * SAMPLES) == 0)
+        choose_blind(walk);
 }
 
 /* The walk met frame AT of the last one after COUNT frames: after how many could it have? */
@@ -262,9 +276,7 @@ static __attribute__((noinline)) void take_sample(struct walk *walk, size_t at, 
            known->pcs[at - 1] == found[count - 1].pc;
          count--)
         at--;
-    walk->meetings[count < MEETINGS ? count : MEETINGS]++;
-    if (walk->turn % (SAMPLE_EVERY * SAMPLES) == 0)
-        choose_blind(walk);
+    count_meeting(walk, count);
 }
 
 /* The frames from `sure` on were last loaded from what lay further in than MET. */
@@ -284,7 +296,7 @@ static inline bool reuse(struct walk *walk, size_t at, size_t count, size_t limi
     size_t room = walk->room;
     size_t bound = limit - count < room - at ? at + limit - count + 1 : room;
     *reached = confirm(walk, at, bound, count, place);
-    if (*reached != bound || (walk->end_kind == CHAIN_OPEN && bound == room && bound - at < limit - count))
+    if (*reached != bound || (walk->end_kind == CHAIN_OPEN && bound == room && bound - at <= limit - count))
         return false;
     if (state_unlikely(place->slot & SLOT_BY_RBP))
         walk->known.by_rbps[at] = walk->found[count].left_by;
@@ -295,9 +307,12 @@ static inline bool reuse(struct walk *walk, size_t at, size_t count, size_t limi
     return true;
 }
 
-/* Nothing of the last walk was of use to one that STEP, or the limit, ended after COUNT frames. */
+/* Nothing of the last walk was of use to one that STEP, or else the limit, ended after COUNT frames. In `found` is one
+   more where there is one. */
 static __attribute__((noinline)) void start_anew(struct walk *walk, enum step step, size_t count)
 {
+    if (is_sample(walk))
+        count_meeting(walk, MEETINGS);
     forget_walk(walk);
     if (step == STEP_ZERO)
         walk->ends_in_zero = true;
@@ -305,7 +320,7 @@ static __attribute__((noinline)) void start_anew(struct walk *walk, enum step st
         walk->end_kind = CHAIN_OUTERMOST;
     else if (step == STEP_CUT)
         walk->end_kind = CHAIN_CUT;
-    settle(walk, walk->room, count + walk->ends_in_zero);
+    settle(walk, walk->room, count + (step == STEP_ZERO || step == STEP_ON));
 }
 
 /* The walk met frame AT of the last one after COUNT frames, and knows it to be the same from there on. */
@@ -358,11 +373,10 @@ static inline void walk_on(struct walk *walk, struct place *place, size_t limit)
         step = step_on(in, &found[count], NULL, place, &pc, &slot);
         count += step != STEP_ZERO;
     }
-    walk->meetings[MEETINGS] += is_sample(walk);
-    if (count == limit && step == STEP_ON && pc == 0) {
-        found[count].pc = NULL;
+    if (step == STEP_ON) {
+        found[count].pc = (void *)pc;
         found[count].slot = slot;
-        step = STEP_ZERO;
+        step = pc ? STEP_ON : STEP_ZERO;
     }
     start_anew(walk, step, count);
 }
