@@ -1,4 +1,8 @@
-/* arena.c: slabs. Each kind grows by doubling slabs; a bump pointer hands out, lists by size take back. */
+/* arena.c: slabs. Each kind grows by doubling slabs; a bump pointer hands out, lists by size take back.
+
+   Two threads that write to one line of memory, each to its own piece, cost each other more than all the rest of
+   recording a block. So a thread with a lane of its own cuts small pieces from runs of its own, and takes first what it
+   gave back itself. */
 
 #include "arena.h"
 
@@ -13,6 +17,7 @@
 #define PAGE ((size_t)1 << TM_PAGE_SHIFT)
 #define SEGMENT_SIZE ((size_t)TM_SITE_UNIT << TM_SEGMENT_SHIFT)
 #define KINDS 4
+#define LINE ((size_t)64)
 
 /* A free piece's first two words. Each stays below 1 << TM_SIZE_BITS, so that a reader who takes them for
    entries sees site 0. */
@@ -21,9 +26,33 @@ struct free_piece {
     uint64_t next_high;
 };
 
+/* The part of a slab that a pool has not handed out yet. */
+struct run {
+    char *start;
+    size_t left;
+};
+
+struct pool {
+    struct free_piece *free_pieces[KINDS][ARENA_GIVE_MAX / 8 + 1];
+    struct run runs[KINDS];
+    size_t kept; /* bytes of free pieces */
+};
+
+#define RUN_SIZE ((size_t)4 << 10)
+#define CUT_MOST ((size_t)256)       /* larger pieces leave too much of a run unused, and hardly share lines */
+#define KEPT_MOST ((size_t)64 << 10) /* what a thread gives back beyond that is for all */
+
 static struct lock arena_lock;
-static struct tm_slab *newest[KINDS];                                 /* by arena_lock */
-static struct free_piece *free_pieces[KINDS][ARENA_GIVE_MAX / 8 + 1]; /* by arena_lock */
+static struct tm_slab *newest[KINDS];        /* by arena_lock */
+static struct pool pool_of_all;              /* by arena_lock; its runs are unused */
+static struct pool pools_of_lanes[TM_LANES]; /* each by its lane's claim */
+
+/* NULL unless the thread has claimed a lane of its own. */
+static struct pool *own_pool(void)
+{
+    struct tm_lane *lane = state_thread.lane;
+    return lane && state_thread.claim == &lane->claimed ? &pools_of_lanes[lane - tm_state.lanes] : NULL;
+}
 
 static struct tm_slab *map_slab(enum tm_slab_kind kind, size_t size, uint64_t number)
 {
@@ -42,7 +71,8 @@ static struct tm_slab *map_slab(enum tm_slab_kind kind, size_t size, uint64_t nu
 
 static size_t slab_room(const struct tm_slab *slab)
 {
-    return slab ? slab->size - TM_SLAB_HEADER - ARENA_SLACK - slab->used : 0;
+    const uint64_t unusable = TM_SLAB_HEADER + ARENA_SLACK + LINE;
+    return slab && slab->size > unusable + slab->used ? slab->size - unusable - slab->used : 0;
 }
 
 static struct tm_slab *slab_with_room(enum tm_slab_kind kind, size_t size)
@@ -53,7 +83,7 @@ static struct tm_slab *slab_with_room(enum tm_slab_kind kind, size_t size)
     size_t next = slab ? slab->size * 2 : FIRST_SLAB;
     if (next > LARGEST_SLAB)
         next = LARGEST_SLAB;
-    size_t needed = (size + TM_SLAB_HEADER + ARENA_SLACK + PAGE - 1) & ~(PAGE - 1);
+    size_t needed = (size + TM_SLAB_HEADER + ARENA_SLACK + LINE + PAGE - 1) & ~(PAGE - 1);
     struct tm_slab *larger = map_slab(kind, needed > next ? needed : next, 0);
     if (!larger && needed < next)
         larger = map_slab(kind, needed, 0);
@@ -68,42 +98,92 @@ static void *take_fresh(enum tm_slab_kind kind, size_t size)
     struct tm_slab *slab = slab_with_room(kind, size);
     if (!slab)
         return NULL;
-    void *memory = (char *)slab + TM_SLAB_HEADER + slab->used;
-    state_publish(slab->used, slab->used + size);
-    return memory;
+    size_t start = size % LINE == 0 ? (slab->used + LINE - 1) & ~(LINE - 1) : slab->used;
+    state_publish(slab->used, start + size);
+    return (char *)slab + TM_SLAB_HEADER + start;
 }
 
-static void *take_free(enum tm_slab_kind kind, size_t size)
+static void *take_free(struct pool *pool, enum tm_slab_kind kind, size_t size)
 {
-    struct free_piece **list = &free_pieces[kind][size / 8];
+    struct free_piece **list = &pool->free_pieces[kind][size / 8];
     struct free_piece *piece = *list;
     if (!piece)
         return NULL;
-    *list = (struct free_piece *)(uintptr_t)(piece->next_high << 32 | piece->next_low);
+    state_publish(*list, (struct free_piece *)(uintptr_t)(piece->next_high << 32 | piece->next_low));
+    pool->kept -= size;
     memset(piece, 0, size);
     return piece;
 }
 
-void *arena_take(enum tm_slab_kind kind, size_t size)
+static void give(struct pool *pool, enum tm_slab_kind kind, void *memory, size_t size)
+{
+    struct free_piece *piece = memory, **list = &pool->free_pieces[kind][size / 8];
+    piece->next_low = (uintptr_t)*list & UINT32_MAX;
+    piece->next_high = (uint64_t)(uintptr_t)*list >> 32;
+    state_publish(*list, piece);
+    pool->kept += size;
+}
+
+static void *take_shared(enum tm_slab_kind kind, size_t size)
 {
     void *memory = NULL;
     lock_acquire(&arena_lock);
     if (size <= ARENA_GIVE_MAX)
-        memory = take_free(kind, size);
+        memory = take_free(&pool_of_all, kind, size);
     if (!memory)
         memory = take_fresh(kind, size);
     lock_release(&arena_lock);
     return memory;
 }
 
+/* What is left of a run goes to the lists, in powers of two: so large are the pieces of most kinds. */
+static void give_rest(struct pool *pool, enum tm_slab_kind kind)
+{
+    struct run *run = &pool->runs[kind];
+    for (size_t size = CUT_MOST; size >= sizeof(struct free_piece); size /= 2)
+        while (run->left >= size) {
+            run->left -= size;
+            give(pool, kind, run->start + run->left, size);
+        }
+}
+
+/* From the pool's own run, a new one if it has too little left. */
+static void *cut(struct pool *pool, enum tm_slab_kind kind, size_t size)
+{
+    struct run *run = &pool->runs[kind];
+    if (run->left < size) {
+        lock_acquire(&arena_lock);
+        char *fresh = take_fresh(kind, RUN_SIZE);
+        lock_release(&arena_lock);
+        if (!fresh)
+            return NULL;
+        give_rest(pool, kind);
+        *run = (struct run){fresh, RUN_SIZE};
+    }
+    void *memory = run->start;
+    run->start += size;
+    run->left -= size;
+    return memory;
+}
+
+void *arena_take(enum tm_slab_kind kind, size_t size)
+{
+    struct pool *pool = size <= CUT_MOST ? own_pool() : NULL;
+    void *memory = pool ? take_free(pool, kind, size) : NULL;
+    if (pool && !memory && !state_peek(pool_of_all.free_pieces[kind][size / 8]))
+        memory = cut(pool, kind, size);
+    return memory ? memory : take_shared(kind, size);
+}
+
 void arena_give(enum tm_slab_kind kind, void *memory, size_t size)
 {
-    struct free_piece *piece = memory;
+    struct pool *pool = size <= CUT_MOST ? own_pool() : NULL;
+    if (pool && pool->kept + size <= KEPT_MOST) {
+        give(pool, kind, memory, size);
+        return;
+    }
     lock_acquire(&arena_lock);
-    struct free_piece **list = &free_pieces[kind][size / 8];
-    piece->next_low = (uintptr_t)*list & UINT32_MAX;
-    piece->next_high = (uint64_t)(uintptr_t)*list >> 32;
-    *list = piece;
+    give(&pool_of_all, kind, memory, size);
     lock_release(&arena_lock);
 }
 

@@ -1,9 +1,11 @@
 /* test_arena.c: what arena.h promises, also when the kernel gives no memory. */
 
 #include "arena.h"
+#include "lane.h"
 #include "state.h"
 #include "tap_cunit.h"
 
+#include <pthread.h>
 #include <string.h>
 
 static int maps_left = -1; /* how many maps succeed from now on; -1: all */
@@ -112,6 +114,81 @@ static void says_no_when_the_kernel_does(void)
     }
 }
 
+enum { TURNS = 400, LINE = 64 };
+
+static pthread_barrier_t turn;
+
+struct taker {
+    pthread_t thread;
+    char *pieces[TURNS];
+};
+
+static size_t size_at(int turn_number)
+{
+    return 16 + (size_t)turn_number * 40 % 248;
+}
+
+/* Takes turns with the other taker; every third piece goes back and is taken again later. */
+static void *take_in_turns(void *argument)
+{
+    struct taker *taker = argument;
+    for (int i = 0; i < TURNS; i++) {
+        pthread_barrier_wait(&turn);
+        struct tm_lane *lane = lane_claim();
+        taker->pieces[i] = arena_take(TM_SLAB_OTHER, size_at(i));
+        if (i % 3 == 2) {
+            arena_give(TM_SLAB_OTHER, taker->pieces[i], size_at(i));
+            taker->pieces[i] = NULL;
+        }
+        lane_release(lane);
+    }
+    return NULL;
+}
+
+static uintptr_t last_line(const char *piece, int turn_number)
+{
+    return ((uintptr_t)piece + size_at(turn_number) - 1) / LINE;
+}
+
+static int shared_lines(const struct taker *one, const struct taker *other)
+{
+    int shared = 0;
+    for (int i = 0; i < TURNS; i++)
+        for (int j = 0; j < TURNS; j++)
+            shared += one->pieces[i] && other->pieces[j] &&
+                      (uintptr_t)one->pieces[i] / LINE <= last_line(other->pieces[j], j) &&
+                      (uintptr_t)other->pieces[j] / LINE <= last_line(one->pieces[i], i);
+    return shared;
+}
+
+static void gives_two_threads_different_lines(void)
+{
+    static struct taker takers[2];
+    pthread_barrier_init(&turn, NULL, 2);
+    for (int i = 0; i < 2; i++)
+        pthread_create(&takers[i].thread, NULL, take_in_turns, &takers[i]);
+    for (int i = 0; i < 2; i++)
+        pthread_join(takers[i].thread, NULL);
+    CU_ASSERT_EQUAL(shared_lines(&takers[0], &takers[1]), 0);
+}
+
+/* A thread that only gives back, as one that frees what others allocate, does not keep all of it. */
+static void keeps_little_for_one_thread(void)
+{
+    enum { PIECES = 4096, SIZE = 128 };
+    static char *pieces[PIECES];
+    for (int i = 0; i < PIECES; i++)
+        pieces[i] = arena_take(TM_SLAB_NODE, SIZE);
+    struct tm_lane *lane = lane_claim();
+    for (int i = 0; i < PIECES; i++)
+        arena_give(TM_SLAB_NODE, pieces[i], SIZE);
+    lane_release(lane);
+    uint64_t before = tm_state.arena_bytes;
+    for (int i = 0; i < PIECES * 3 / 4; i++)
+        CU_ASSERT_PTR_NOT_NULL(arena_take(TM_SLAB_NODE, SIZE));
+    CU_ASSERT_EQUAL(tm_state.arena_bytes, before);
+}
+
 int main(void)
 {
     static const struct tap_test tests[] = {
@@ -121,6 +198,8 @@ int main(void)
         {"free pieces look dead", free_pieces_look_dead},
         {"links every slab", links_every_slab},
         {"large pieces do not end a slab", large_pieces_do_not_end_a_slab},
+        {"gives two threads different lines", gives_two_threads_different_lines},
+        {"keeps little for one thread", keeps_little_for_one_thread},
         {"says no when the kernel does", says_no_when_the_kernel_does},
         {NULL, NULL},
     };
