@@ -1,7 +1,8 @@
 /* site.c: sites lie in segments, found by number; a hash table of numbers finds them by content.
 
-   The table is open addressing with linear probing. A cell is 8 bytes, hash << 32 | number, written by one
-   store after the site is whole. A search starts at the first of CELLS_TOGETHER cells, which are compared without a
+   The table is open addressing with linear probing. A cell is 8 bytes, the hash's upper half and the number, written by
+   one store after the site is whole; that half also says where the search starts, so that growing need not look at the
+   sites, which are in no cache. A search starts at the first of CELLS_TOGETHER cells, which are compared without a
    branch: where among them a site is found is random. Growing builds a larger table beside the old one and switches by
    one store; the old one stays, since another thread may be reading it: all old ones together are smaller than the
    new. */
@@ -109,11 +110,21 @@ static inline bool site_is(const struct tm_site *site, uint32_t domain, uint32_t
            state_peek(site->flags) == flags_of(traceback) && has_frames(site, traceback);
 }
 
+static uint64_t table_mask(const struct table *in)
+{
+    return in->start_mask | (CELLS_TOGETHER - 1);
+}
+
+static uint64_t table_start(const struct table *in, uint64_t hash)
+{
+    return hash >> 32 & in->start_mask;
+}
+
 /* Of the cells where the search starts, the last that has the hash's upper half: a site made anew lies after those that
    were retired. Any other if none has. A hint: the cell is yet to be loaded as others' stores require. */
 static inline __attribute__((no_sanitize("thread"))) const uint64_t *likely_cell(const struct table *in, uint64_t hash)
 {
-    const uint64_t *cells = &in->cells[hash & in->start_mask];
+    const uint64_t *cells = &in->cells[table_start(in, hash)];
 #ifdef __SSE2__
     __m128 first = _mm_load_ps((const float *)cells), second = _mm_load_ps((const float *)(cells + 2));
     __m128i halves = _mm_castps_si128(_mm_shuffle_ps(first, second, _MM_SHUFFLE(3, 1, 3, 1)));
@@ -128,18 +139,13 @@ static inline __attribute__((no_sanitize("thread"))) const uint64_t *likely_cell
 #endif
 }
 
-static uint64_t table_mask(const struct table *in)
-{
-    return in->start_mask | (CELLS_TOGETHER - 1);
-}
-
 /* The number found, or 0. */
 static uint32_t find(const struct table *in, uint64_t hash, uint32_t domain, uint32_t size_high,
                      const struct traceback *traceback)
 {
     if (!in)
         return 0;
-    for (uint64_t at = hash & in->start_mask;; at = (at + 1) & table_mask(in)) {
+    for (uint64_t at = table_start(in, hash);; at = (at + 1) & table_mask(in)) {
         uint64_t cell = state_load(in->cells[at]);
         if (cell == 0)
             return 0;
@@ -148,12 +154,12 @@ static uint32_t find(const struct table *in, uint64_t hash, uint32_t domain, uin
     }
 }
 
-static void table_put(struct table *in, uint64_t hash, uint32_t number)
+static void table_put(struct table *in, uint64_t cell)
 {
-    uint64_t at = hash & in->start_mask;
+    uint64_t at = table_start(in, cell);
     while (in->cells[at] != 0)
         at = (at + 1) & table_mask(in);
-    state_publish(in->cells[at], (hash >> 32 << 32) | number);
+    state_publish(in->cells[at], cell);
 }
 
 static struct table *table_make(uint64_t cells)
@@ -175,7 +181,7 @@ static bool table_grow(void)
         return false;
     for (uint64_t i = 0; i < cells; i++)
         if (table->cells[i] != 0)
-            table_put(larger, site_at((uint32_t)table->cells[i])->hash, (uint32_t)table->cells[i]);
+            table_put(larger, table->cells[i]);
     state_publish(table, larger);
     return true;
 }
@@ -231,7 +237,7 @@ static uint32_t make(uint64_t hash, uint32_t domain, uint32_t size_high, const s
         site->frames[i] = (uintptr_t)traceback->frames[i];
     if (size_high)
         state_publish(site_any_high, true);
-    table_put(table, hash, number);
+    table_put(table, (hash >> 32 << 32) | number);
     cells_used++;
     state_publish(tm_state.site_count, tm_state.site_count + 1);
     return number;
