@@ -17,12 +17,20 @@
 static struct lock order_lock;
 static struct tm_node head = {.height = TM_LEVELS};
 static struct tm_level head_tower[TM_LEVELS - 1];
+static struct tm_node *behind_last[TM_LEVELS];     /* the last nodes up to the one that was made last; by order_lock */
 static uint64_t made_since_sweep;                  /* by order_lock */
 static uint64_t random_state = 88172645463325252u; /* by order_lock */
+
+static void forget_last(void)
+{
+    for (unsigned level = 0; level < TM_LEVELS; level++)
+        behind_last[level] = &head;
+}
 
 void skiplist_init(void)
 {
     head.tower = head_tower;
+    forget_last();
     state_publish(tm_state.head, &head);
 }
 
@@ -46,11 +54,11 @@ static bool is_before(const struct tm_node *node, uint32_t domain, uint64_t key)
     return node->domain < domain || (node->domain == domain && node->key < key);
 }
 
-/* The node of (domain, key) or NULL; BEFORE receives the last node before it at every level. */
-static struct tm_node *search(uint32_t domain, uint64_t key, struct tm_node *before[TM_LEVELS])
+/* Below LEVEL, BEFORE receives the last node before (domain, key), looked for from AT on. */
+static void descend(struct tm_node *at, unsigned level, uint32_t domain, uint64_t key,
+                    struct tm_node *before[TM_LEVELS])
 {
-    struct tm_node *at = &head;
-    for (unsigned level = TM_LEVELS; level-- > 0;) {
+    while (level-- > 0) {
         struct tm_node *next = *link_of(at, level);
         while (next && is_before(next, domain, key)) {
             at = next;
@@ -58,8 +66,33 @@ static struct tm_node *search(uint32_t domain, uint64_t key, struct tm_node *bef
         }
         before[level] = at;
     }
-    struct tm_node *found = at->next;
+}
+
+/* The node of (domain, key) or NULL; BEFORE receives the last node before it at every level. */
+static struct tm_node *search(uint32_t domain, uint64_t key, struct tm_node *before[TM_LEVELS])
+{
+    descend(&head, TM_LEVELS, domain, key, before);
+    struct tm_node *found = before[0]->next;
     return found && found->domain == domain && found->key == key ? found : NULL;
+}
+
+/* Whether a node of (domain, key) would come just behind AT at LEVEL. */
+static bool comes_behind(struct tm_node *at, unsigned level, uint32_t domain, uint64_t key)
+{
+    const struct tm_node *next = *link_of(at, level);
+    return (at == &head || is_before(at, domain, key)) && !(next && is_before(next, domain, key));
+}
+
+/* The same for a node that does not exist, beginning where the last one was made: heaps grow page by page. From where
+   it is right at one level, it is at all higher ones. */
+static void search_from_last(uint32_t domain, uint64_t key, struct tm_node *before[TM_LEVELS])
+{
+    unsigned level = 0;
+    while (level < TM_LEVELS && !comes_behind(behind_last[level], level, domain, key))
+        level++;
+    for (unsigned above = level; above < TM_LEVELS; above++)
+        before[above] = behind_last[above];
+    descend(level < TM_LEVELS ? before[level] : &head, level, domain, key, before);
 }
 
 static bool uses_directory(uint32_t domain, uintptr_t address)
@@ -105,6 +138,7 @@ static void sweep(void)
                 before[level] = node;
     }
     made_since_sweep = 0;
+    forget_last();
 }
 
 /* Makes and links the node of (domain, key), which has none. */
@@ -113,7 +147,7 @@ static struct tm_node *link_new(uint32_t domain, uint64_t key)
     if (made_since_sweep >= SWEEP_AT_LEAST && made_since_sweep >= tm_state.node_count / 2)
         sweep();
     struct tm_node *before[TM_LEVELS];
-    search(domain, key, before);
+    search_from_last(domain, key, before);
     struct tm_node *node = node_create(domain, key, random_height());
     if (!node)
         return NULL;
@@ -121,6 +155,8 @@ static struct tm_node *link_new(uint32_t domain, uint64_t key)
         *link_of(node, level) = *link_of(before[level], level);
     for (unsigned level = 0; level < node->height; level++)
         state_publish(*link_of(before[level], level), node);
+    for (unsigned level = 0; level < TM_LEVELS; level++)
+        behind_last[level] = level < node->height ? node : before[level];
     made_since_sweep++;
     tm_state.node_count++;
     return node;

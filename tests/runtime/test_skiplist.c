@@ -37,10 +37,25 @@ static uint64_t put(uint32_t domain, uintptr_t address, uint64_t entry)
     return old;
 }
 
+/* The nodes of LEVEL, above 0, which must rise. */
+static uint64_t count_level(unsigned level)
+{
+    uint64_t count = 0;
+    const struct tm_node *before = NULL;
+    for (struct tm_node *node = tm_state.head->tower[level - 1].next; node; node = node->tower[level - 1].next) {
+        CU_ASSERT_FATAL(node->height > level);
+        if (before)
+            CU_ASSERT(before->domain < node->domain || (before->domain == node->domain && before->key < node->key));
+        before = node;
+        count++;
+    }
+    return count;
+}
+
 /* Walks level 0 as a reader does: nodes must rise, towers must agree, entries are counted. */
 static uint64_t walk_and_count(void)
 {
-    uint64_t blocks = 0, nodes = 0;
+    uint64_t blocks = 0, nodes = 0, towering[TM_LEVELS] = {0};
     const struct tm_node *before = NULL;
     for (struct tm_node *node = tm_state.head->next; node; node = node->next) {
         if (before)
@@ -51,11 +66,12 @@ static uint64_t walk_and_count(void)
         }
         before = node;
         nodes++;
+        for (unsigned level = 1; level < node->height; level++)
+            towering[level]++;
     }
     CU_ASSERT_EQUAL(nodes, tm_state.node_count);
     for (unsigned level = 1; level < TM_LEVELS; level++)
-        for (struct tm_node *node = tm_state.head->tower[level - 1].next; node; node = node->tower[level - 1].next)
-            CU_ASSERT_FATAL(node->height > level);
+        CU_ASSERT_EQUAL(count_level(level), towering[level]);
     return blocks;
 }
 
@@ -222,6 +238,27 @@ static void empty_nodes_are_swept(void)
     skiplist_clear(count_dropped, NULL);
 }
 
+/* Runs of pages, each somewhere else, upward and downward, with pages between those that are there already; some go, so
+   that nodes are swept between. */
+static void nodes_come_in_any_order(void)
+{
+    const uintptr_t base = 0x300000000;
+    uint64_t live = 0;
+    srandom(11);
+    for (int run = 0; run < 400; run++) {
+        uintptr_t page = (uintptr_t)random() % 20000, step = random() % 2 ? 4096 : (uintptr_t)-4096;
+        for (int i = 0; i < 50; i++) {
+            uintptr_t address = base + 0x1000000 + page * 4096 + (uintptr_t)i * step * (1 + (unsigned)run % 3);
+            bool there = run % 4 == 3 ? skiplist_take(0, address) != 0 : put(0, address, entry_of(1, 1)) == 0;
+            live += run % 4 == 3 ? -(uint64_t)there : there;
+        }
+        if (run % 100 == 0)
+            CU_ASSERT_EQUAL(walk_and_count(), live);
+    }
+    CU_ASSERT_EQUAL(walk_and_count(), live);
+    skiplist_clear(count_dropped, NULL);
+}
+
 #define THREADS 4
 #define EACH 20000
 
@@ -317,6 +354,7 @@ int main(void)
         {"pages of every population", pages_of_every_population},
         {"agrees with a table", agrees_with_a_table},
         {"empty nodes are swept", empty_nodes_are_swept},
+        {"nodes come in any order", nodes_come_in_any_order},
         {"threads keep it whole", threads_keep_it_whole},
         {"off changes nothing", off_changes_nothing},
         {"a fork that does not end is overtaken", a_fork_that_does_not_end_is_overtaken},
