@@ -43,15 +43,15 @@ struct chain {
     void **pcs;
     uintptr_t *slots; /* one more than frames, higher than any */
     uint64_t *hashes; /* one more than frames */
+    uint32_t *marked; /* one more than frames: the first one from here on whose slot is marked, or the walk's room */
     struct by_rbp *by_rbps;
 };
 
 struct walk {
-    size_t limit;      /* that the last walk was made with */
-    size_t room;       /* frames that `known` holds */
-    size_t first;      /* the last walk is [first, room) of `known` */
-    size_t marked_end; /* no slot from here on is marked */
-    size_t blind;      /* so many frames are walked before the last walk is looked at */
+    size_t limit; /* that the last walk was made with */
+    size_t room;  /* frames that `known` holds */
+    size_t first; /* the last walk is [first, room) of `known` */
+    size_t blind; /* so many frames are walked before the last walk is looked at */
     uint32_t turn;
     int32_t meetings[MEETINGS + 1]; /* how many samples met the last walk after so many frames, or later */
     uint64_t forgotten;             /* the last walk is of the time when this was so */
@@ -83,8 +83,8 @@ static void forget_walk(struct walk *walk)
 {
     walk->first = walk->room;
     walk->sure = walk->room;
-    walk->marked_end = 0;
     walk->known.hashes[walk->room] = 0;
+    walk->known.marked[walk->room] = (uint32_t)walk->room;
     walk->end_kind = CHAIN_OPEN;
     walk->ends_in_zero = false;
     walk->site = 0;
@@ -106,7 +106,8 @@ static size_t room_for(uint32_t limit)
 
 static struct walk *make_walk(uint32_t limit)
 {
-    const size_t frame = sizeof(void *) + sizeof(uintptr_t) + sizeof(uint64_t) + sizeof(struct by_rbp);
+    const size_t frame =
+        sizeof(void *) + sizeof(uintptr_t) + sizeof(uint64_t) + sizeof(uint32_t) + sizeof(struct by_rbp);
     const size_t room = room_for(limit), found = (size_t)limit + 2, powers = (size_t)limit + 2;
     char *memory =
         take_apart(sizeof(struct walk) + (room + 1) * frame + found * sizeof(struct frame) + powers * sizeof(uint64_t));
@@ -122,6 +123,7 @@ static struct walk *make_walk(uint32_t limit)
     };
     walk->found = cut_off(&memory, found * sizeof(struct frame));
     walk->powers = cut_off(&memory, powers * sizeof(uint64_t));
+    walk->known.marked = cut_off(&memory, (room + 1) * sizeof(uint32_t));
     walk->powers[0] = 1;
     for (size_t i = 1; i < powers; i++)
         walk->powers[i] = walk->powers[i - 1] * FACTOR;
@@ -175,8 +177,9 @@ static __attribute__((noinline, cold)) size_t move_to_end(struct walk *walk, siz
     memmove(known->slots + to, known->slots + at, count * sizeof *known->slots);
     memmove(known->hashes + to, known->hashes + at, (count + 1) * sizeof *known->hashes);
     memmove(known->by_rbps + to, known->by_rbps + at, count * sizeof *known->by_rbps);
+    for (size_t i = walk->room; i-- > to;)
+        known->marked[i] = known->slots[i] & SLOT_MARKS ? (uint32_t)i : known->marked[i + 1];
     walk->sure += to - at;
-    walk->marked_end = walk->room;
     return to;
 }
 
@@ -189,6 +192,7 @@ static inline void settle(struct walk *walk, size_t at, size_t count)
     const struct frame *found = walk->found;
     size_t first = at - count;
     uint64_t hash = known.hashes[at];
+    uint32_t marked = known.marked[at];
     for (size_t i = count; i-- > 0;) {
         uintptr_t slot = found[i].slot;
         hash = hash * FACTOR + (uintptr_t)found[i].pc;
@@ -197,9 +201,9 @@ static inline void settle(struct walk *walk, size_t at, size_t count)
         known.hashes[first + i] = hash;
         if (state_unlikely(slot & SLOT_MARKS)) {
             known.by_rbps[first + i] = found[i].left_by;
-            if (walk->marked_end <= first + i)
-                walk->marked_end = first + i + 1;
+            marked = (uint32_t)(first + i);
         }
+        known.marked[first + i] = marked;
     }
     walk->first = first;
 }
@@ -224,17 +228,17 @@ static inline size_t confirm(const struct walk *walk, size_t at, size_t bound, s
 {
     const uintptr_t *slots = walk->known.slots;
     void *const *pcs = walk->known.pcs;
-    size_t marked_end = walk->marked_end < bound ? walk->marked_end : bound;
-    for (at++; state_unlikely(at < marked_end); at++) {
-        uintptr_t slot = slots[at];
-        if (slot & SLOT_MARKS && (slot & SLOT_REREAD || !is_left_by_same_rbp(walk, at, count, *met)))
+    for (at++;; at++) {
+        size_t marked = walk->known.marked[at], end = marked < bound ? marked : bound;
+        while (at < end && step_word_at(slots[at]) == (uintptr_t)pcs[at])
+            at++;
+        if (state_likely(at < end || at == bound))
             return at;
-        if (step_word_at(slot & ~(uintptr_t)SLOT_MARKS) != (uintptr_t)pcs[at])
+        uintptr_t slot = slots[at];
+        if (slot & SLOT_REREAD || !is_left_by_same_rbp(walk, at, count, *met) ||
+            step_word_at(slot & ~(uintptr_t)SLOT_MARKS) != (uintptr_t)pcs[at])
             return at;
     }
-    while (at < bound && step_word_at(slots[at]) == (uintptr_t)pcs[at])
-        at++;
-    return at;
 }
 
 /* A look one frame later costs a frame where a walk could have met the last one before, and saves a gamble where it

@@ -81,14 +81,22 @@ static uint32_t flags_of(const struct traceback *traceback)
 }
 
 #if UINTPTR_MAX == UINT64_MAX
-/* Two frames at once, and one branch at the end. */
+typedef uint64_t pair __attribute__((vector_size(16), aligned(8), may_alias));
+
+static inline pair difference(const struct tm_site *site, const struct traceback *traceback, uint32_t i)
+{
+    return *(const pair *)(site->frames + i) ^ *(const pair *)(traceback->frames + i);
+}
+
+/* Four frames at once, and one branch at the end. */
 static inline bool has_frames(const struct tm_site *site, const struct traceback *traceback)
 {
-    typedef uint64_t pair __attribute__((vector_size(16), aligned(8), may_alias));
-    uint32_t count = traceback->nframe;
+    uint32_t count = traceback->nframe, i = 0;
     pair differs = {0, 0};
-    for (uint32_t i = 0; i + 2 <= count; i += 2)
-        differs |= *(const pair *)(site->frames + i) ^ *(const pair *)(traceback->frames + i);
+    for (; i + 4 <= count; i += 4)
+        differs |= difference(site, traceback, i) | difference(site, traceback, i + 2);
+    if (i + 2 <= count)
+        differs |= difference(site, traceback, i);
     if (count % 2)
         differs[0] |= site->frames[count - 1] ^ (uintptr_t)traceback->frames[count - 1];
     return (differs[0] | differs[1]) == 0;
