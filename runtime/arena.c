@@ -18,6 +18,7 @@
 #define SEGMENT_SIZE ((size_t)TM_SITE_UNIT << TM_SEGMENT_SHIFT)
 #define KINDS 4
 #define LINE ((size_t)64)
+#define FILL_MOST ((size_t)64 << 10)
 
 /* A free piece's first two words. Each stays below 1 << TM_SIZE_BITS, so that a reader who takes them for
    entries sees site 0. */
@@ -63,6 +64,7 @@ static struct tm_slab *map_slab(enum tm_slab_kind kind, size_t size, uint64_t nu
     slab->kind = kind;
     slab->size = size;
     slab->number = number;
+    slab->filled = PAGE;
     slab->next = tm_state.slabs;
     state_publish(tm_state.slabs, slab);
     state_add(tm_state.arena_bytes, size);
@@ -93,12 +95,32 @@ static struct tm_slab *slab_with_room(enum tm_slab_kind kind, size_t size)
     return larger;
 }
 
+/* As much again as is filled. What is larger than a piece of usual size may be meant to stay empty for the most part.
+ */
+bool arena_fill(struct tm_slab *slab, uint64_t used)
+{
+    uint64_t end = (TM_SLAB_HEADER + used + PAGE - 1) & ~(PAGE - 1), filled = slab->filled;
+    if (state_likely(end <= filled))
+        return true;
+    slab->filled = end;
+    if (end - filled > FILL_MOST)
+        return true;
+    uint64_t more = filled < FILL_MOST ? filled : FILL_MOST;
+    if (filled + more > end)
+        slab->filled = filled + more < slab->size ? filled + more : slab->size;
+    return kernel_fill((char *)slab + filled, slab->filled - filled);
+}
+
 static void *take_fresh(enum tm_slab_kind kind, size_t size)
 {
     struct tm_slab *slab = slab_with_room(kind, size);
     if (!slab)
         return NULL;
     size_t start = size % LINE == 0 ? (slab->used + LINE - 1) & ~(LINE - 1) : slab->used;
+    if (!arena_fill(slab, start + size)) {
+        newest[kind] = NULL;
+        return NULL;
+    }
     state_publish(slab->used, start + size);
     return (char *)slab + TM_SLAB_HEADER + start;
 }

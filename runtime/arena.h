@@ -8,6 +8,7 @@
 
 #include "layout.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* SIZE bytes, zeroed, aligned to 8 (to 64 where SIZE is a multiple of 64 and the kind holds nothing else).
@@ -23,6 +24,9 @@ void arena_give(enum tm_slab_kind kind, void *memory, size_t size);
 /* The NUMBERth segment for sites: a whole slab of kind SITE, header included. NULL when the kernel gives no
    memory. */
 struct tm_slab *arena_take_segment(uint64_t number);
+
+/* Before the bytes up to USED of a segment's payload are touched, under a lock of the caller's: whether they may be. */
+bool arena_fill(struct tm_slab *slab, uint64_t used);
 
 /* Around fork: nobody is inside between the two; `_reset` is the child's. */
 void arena_quiesce(void);

@@ -16,12 +16,23 @@
 #define MMAP SYS_mmap
 #endif
 
-void *kernel_map(size_t size)
+static void *map(void *at, size_t size, int flags)
 {
     int error = errno;
-    long memory = syscall(MMAP, NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    long memory = syscall(MMAP, at, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
     errno = error;
     return memory == -1 ? NULL : (void *)memory;
+}
+
+void *kernel_map(size_t size)
+{
+    return map(NULL, size, 0);
+}
+
+/* A new mapping in place of the old one: programs that let the kernel forbid them calls allow this one. */
+bool kernel_fill(void *memory, size_t size)
+{
+    return map(memory, size, MAP_FIXED | MAP_POPULATE) != NULL;
 }
 
 uint64_t kernel_now(void)

@@ -4,11 +4,17 @@
 #ifndef TM_KERNEL_H
 #define TM_KERNEL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /* SIZE bytes of private anonymous memory, zeroed; a multiple of the page size. NULL when there is none. Keeps errno. */
 void *kernel_map(size_t size);
+
+/* Gives SIZE bytes from MEMORY on, of what kernel_map gave and nobody has touched, their pages at once: one by one each
+   would take a fault, and two on a virtual machine. Both are multiples of the page size. False: none of it may be
+   touched any more. Keeps errno. */
+bool kernel_fill(void *memory, size_t size);
 
 /* Nanoseconds since 1970. */
 uint64_t kernel_now(void);

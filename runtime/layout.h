@@ -87,7 +87,8 @@ struct tm_slab {
     uint64_t used;  /* bytes of payload handed out so far */
     TM_ADDRESS(struct tm_slab, next);
     uint64_t number; /* SITE: the index of its segment, so that a core without tm_state still tells; else 0 */
-    uint64_t reserved[3];
+    uint64_t filled; /* the writer's: bytes, header included, whose pages were asked for */
+    uint64_t reserved[2];
 };
 
 /* The offsets of a node's slots once it has more than TM_NODE_INLINE; replaced by a larger copy as it grows.

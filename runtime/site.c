@@ -219,10 +219,15 @@ static uint32_t take_number(uint32_t nframe)
     uint32_t units = units_of(nframe);
     if ((segment_count == 0 || unit_used + units > UNITS_PER_SEGMENT) && !open_segment())
         return 0;
+    struct tm_slab *slab = (struct tm_slab *)segments[segment_count - 1].sites;
+    uint64_t used = (uint64_t)(unit_used + units) * TM_SITE_UNIT - TM_SLAB_HEADER;
+    if (!arena_fill(slab, used)) {
+        unit_used = UNITS_PER_SEGMENT;
+        return 0;
+    }
     uint32_t number = (segment_count - 1) << TM_SEGMENT_SHIFT | unit_used;
     unit_used += units;
-    struct tm_slab *slab = (struct tm_slab *)segments[segment_count - 1].sites;
-    state_publish(slab->used, (uint64_t)unit_used * TM_SITE_UNIT - TM_SLAB_HEADER);
+    state_publish(slab->used, used);
     return number;
 }
 

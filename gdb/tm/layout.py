@@ -86,7 +86,7 @@ STATE = Record("tm_state", ("mode", "I"), ("frame_limit", "I"), ("peak", "Q"), (
 LANE = Record("tm_lane", ("bytes", "q"), ("high", "q"), ("claimed", "I"), ("resets", "I"), ("walk", "Q"),
               ("looked", "q"), ("blocks", "q"), ("padding", "10Q"))
 SLAB = Record("tm_slab", ("magic", "I"), ("kind", "I"), ("size", "Q"), ("used", "Q"), ("next", "Q"),
-              ("number", "Q"), ("reserved", "3Q"))
+              ("number", "Q"), ("filled", "Q"), ("reserved", "2Q"))
 SITE = Record("tm_site", ("hash", "Q"), ("domain", "I"), ("nframe", "I"), ("flags", "I"), ("size_high", "I"),
               ("unloads", "I"), ("number", "I"))
 MODULE = Record("tm_module", ("start", "Q"), ("end", "Q"), ("bias", "Q"), ("when", "Q"), ("unload", "I"),

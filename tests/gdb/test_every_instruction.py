@@ -43,7 +43,7 @@ COVERED = (
     "node_create", "node_destroy", "make_room", "grow_index", "node_put", "node_take",
     "link_new", "put_by_search", "put_by_page", "unlink_node", "sweep", "clear_node", "skiplist_clear",
     "append", "enter", "add_loaded", "modules_before_unload", "modules_after_unload", "site_retire_range",
-    "domains_name", "grow < domains_name", "kernel_map", "tm_start", "tm_stop",
+    "domains_name", "grow < domains_name", "kernel_map", "kernel_fill", "tm_start", "tm_stop",
 )
 
 

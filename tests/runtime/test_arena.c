@@ -1,26 +1,13 @@
 /* test_arena.c: what arena.h promises, also when the kernel gives no memory. */
 
 #include "arena.h"
+#include "kernel_limits.h"
 #include "lane.h"
 #include "state.h"
 #include "tap_cunit.h"
 
 #include <pthread.h>
 #include <string.h>
-
-static int maps_left = -1; /* how many maps succeed from now on; -1: all */
-
-void *__real_kernel_map(size_t size);
-void *__wrap_kernel_map(size_t size);
-
-void *__wrap_kernel_map(size_t size)
-{
-    if (maps_left == 0)
-        return NULL;
-    if (maps_left > 0)
-        maps_left--;
-    return __real_kernel_map(size);
-}
 
 static int is_zero(const char *memory, size_t size)
 {
@@ -189,6 +176,28 @@ static void keeps_little_for_one_thread(void)
     CU_ASSERT_EQUAL(tm_state.arena_bytes, before);
 }
 
+/* What the kernel gives no pages for is not used, and what comes after is again. */
+static void does_not_touch_what_is_not_filled(void)
+{
+    enum { SIZE = 1024 };
+    for (int n = 0; n < 4; n++) {
+        int refused = 0, given = 0;
+        fills_left = n;
+        for (int i = 0; i < 2000; i++) {
+            char *piece = arena_take(TM_SLAB_ENTRY, SIZE);
+            refused += !piece;
+            if (!piece)
+                fills_left = -1;
+            else if (is_zero(piece, SIZE))
+                given++;
+        }
+        CU_ASSERT_EQUAL(refused, 1);
+        CU_ASSERT_EQUAL(given, 1999);
+        for (struct tm_slab *slab = tm_state.slabs; slab; slab = slab->next)
+            CU_ASSERT(TM_SLAB_HEADER + slab->used <= slab->size);
+    }
+}
+
 int main(void)
 {
     static const struct tap_test tests[] = {
@@ -200,6 +209,7 @@ int main(void)
         {"large pieces do not end a slab", large_pieces_do_not_end_a_slab},
         {"gives two threads different lines", gives_two_threads_different_lines},
         {"keeps little for one thread", keeps_little_for_one_thread},
+        {"does not touch what is not filled", does_not_touch_what_is_not_filled},
         {"says no when the kernel does", says_no_when_the_kernel_does},
         {NULL, NULL},
     };

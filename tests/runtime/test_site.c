@@ -1,5 +1,6 @@
 /* test_site.c: what site.h promises. */
 
+#include "kernel_limits.h"
 #include "site.h"
 #include "state.h"
 #include "tap_cunit.h"
@@ -142,6 +143,24 @@ static void retired_sites_are_made_anew(void)
     CU_ASSERT_EQUAL(site_get(new)->unloads, site_get(old)->unloads + 1);
 }
 
+/* A segment ends where the kernel gives no more pages; the next site opens another. */
+static void sites_go_on_after_a_failure(void)
+{
+    uint64_t refused = 0, wrong = 0;
+    for (uintptr_t i = 0; i < 40000; i++) {
+        void *frames[] = {(void *)(0x20000000 + i), (void *)5};
+        fills_left = i % 10000 == 0 ? 0 : fills_left;
+        uint32_t number = intern(8, 0, false, 2, frames);
+        refused += number == 0;
+        wrong += number != 0 && site_get(number)->frames[0] != 0x20000000 + i;
+        fills_left = number == 0 ? -1 : fills_left;
+    }
+    fills_left = -1;
+    CU_ASSERT(refused > 0);
+    CU_ASSERT_EQUAL(wrong, 0);
+    all_are_visited_in_order();
+}
+
 int main(void)
 {
     static const struct tap_test tests[] = {
@@ -152,6 +171,7 @@ int main(void)
         {"threads agree while the table grows", threads_agree_while_the_table_grows},
         {"all are visited in order", all_are_visited_in_order},
         {"retired sites are made anew", retired_sites_are_made_anew},
+        {"sites go on after a failure", sites_go_on_after_a_failure},
         {NULL, NULL},
     };
     return tap_run("site", tests);

@@ -1,5 +1,6 @@
 /* test_skiplist.c: what skiplist.h promises, against a plain table; and the order that layout.h promises. */
 
+#include "kernel_limits.h"
 #include "node.h"
 #include "skiplist.h"
 #include "state.h"
@@ -10,20 +11,6 @@
 #include <string.h>
 
 #define SIZE_MASK ((UINT64_C(1) << TM_SIZE_BITS) - 1)
-
-static int maps_left = -1; /* how many maps succeed from now on; -1: all */
-
-void *__real_kernel_map(size_t size);
-void *__wrap_kernel_map(size_t size);
-
-void *__wrap_kernel_map(size_t size)
-{
-    if (maps_left == 0)
-        return NULL;
-    if (maps_left > 0)
-        maps_left--;
-    return __real_kernel_map(size);
-}
 
 static uint64_t entry_of(uint32_t site, uint64_t size)
 {

@@ -40,7 +40,7 @@ build_unit_tests() {
     for test in $UNIT_TESTS; do
         source=$TM_TOP_SRCDIR/tests/runtime/$test.c
         wrap=
-        ! grep -q __wrap_kernel_map "$source" || wrap=-Wl,--wrap=kernel_map
+        ! grep -q kernel_limits.h "$source" || wrap=-Wl,--wrap=kernel_map,--wrap=kernel_fill
         # shellcheck disable=SC2086
         $CC $flags $wrap "$source" "$to"/*.o -o "$to/$test" $TM_CUNIT_FLAGS ${TM_UNWIND_FLAGS-} -ldl -pthread ||
             return 1
