@@ -7,8 +7,7 @@ garbage, every count and number is bounded, every list may be a loop. Damage giv
 
 from __future__ import annotations
 
-from array import array
-from typing import Any, NamedTuple, Sequence
+from typing import Any, NamedTuple
 
 from .layout import (ABI_MAJOR, BUILD_ID_MAX, BYTE_ORDER, CLAIM_FREE, CLAIM_PAUSED, DOMAIN, DOMAINS_MAX, LANE,
                      LANE_STEP, LAYOUT, MAGIC, MODE_FORKING, MODE_TRACING, MODULE, MODULES_MAX, SEGMENT_COUNT,
@@ -73,7 +72,7 @@ class Runtime(Tables):
         self.abi = (header["abi_major"], header["abi_minor"])
         self._state_address: int = header["state"]
         self._slabs: list[Slab] | None = None
-        self._segment_table: Sequence[int] | None = None
+        self._modules: list[Module] | None = None
         self.state = self._read_state()
         self.head = self.state.head
 
@@ -134,18 +133,21 @@ class Runtime(Tables):
         return slabs
 
     def segment_address(self, index: int) -> int:
-        if self._segment_table is None:
-            self._segment_table = self._read_segment_table()
-        return self._segment_table[index] if index < len(self._segment_table) else 0
-
-    def _read_segment_table(self) -> Sequence[int]:
-        table = array("Q")
-        for _, length, part in pieces(self.read, self.state.segments, SEGMENT_COUNT * 8):
-            table.extend(words(memoryview(bytes(length)) if part is None else part, self.byteorder))
-        return table
+        if index >= SEGMENT_COUNT:
+            return 0
+        try:
+            entry = self.read(self.state.segments + 8 * index, 8)
+        except Unreadable:
+            return 0
+        return words(memoryview(entry).cast("B"), self.byteorder)[0]
 
     def modules(self) -> list[Module]:
         """The unloaded modules that the table keeps, oldest first; those that make no sense are left out."""
+        if self._modules is None:
+            self._modules = self._read_modules()
+        return self._modules
+
+    def _read_modules(self) -> list[Module]:
         count = min(self.state.module_count, MODULES_MAX)
         modules = []
         for index in range(count):

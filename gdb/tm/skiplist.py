@@ -7,7 +7,7 @@ from typing import Any, Iterable, Iterator, NamedTuple
 
 from .layout import (INDEX, LEVELS, NODE, NODE_CHUNKS, NODE_INLINE, NODE_SLOTS, OFFSET_SHIFT, PAGE_SHIFT, PHASE_MASK,
                      SIZE_BITS, SIZE_MASK, SLAB_HEADER, SLAB_NODE, Site)
-from .memory import Cache, LayoutError, Unreadable, words
+from .memory import Cache, LayoutError, Read, Unreadable, words
 from .tables import Tables
 
 _KEY_MAX = (1 << 64) - 1
@@ -54,13 +54,14 @@ class Skiplist:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._read = Cache(tables.read)
+        self._read: Read = tables.read
         self._sites: dict[int, Site] = {}
         self._nodes_read: dict[int, Node] = {}
 
     def blocks(self) -> Iterator[Block]:
         """All live blocks in the order of (domain, page, phase), or in any order where the list's head is not known;
         ends with a note where the list is damaged."""
+        self._read = Cache(self._tables.read)
         try:
             for node in self._nodes() if self._tables.head else self._nodes_in_slabs():
                 yield from self._blocks_of(node)

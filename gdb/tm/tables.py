@@ -13,7 +13,8 @@ from itertools import groupby
 from typing import Any, Iterable, NamedTuple, Sequence
 
 from .layout import (FRAMES_MAX, NODE, NODE_INLINE, SEGMENT_MASK, SEGMENT_SHIFT, SEGMENT_SIZE, SITE, SITE_CUT,
-                     SITE_UNIT, SIZE_BITS, SIZE_MASK, SLAB_ENTRY, SLAB_HEADER, SLAB_NODE, Module, Record, Site, Slab)
+                     SITE_UNIT, SIZE_BITS, SIZE_MASK, SLAB, SLAB_ENTRY, SLAB_HEADER, SLAB_MAGIC, SLAB_NODE, Module,
+                     Record, Site, Slab)
 from .memory import Data, Read, Unreadable, pieces, words
 
 _NODE_WORDS = NODE.size // 8
@@ -136,17 +137,23 @@ class Tables:
         address = self.segment_address(index)
         if not address:
             return _Segment(self.order, b"", [])
-        length = SEGMENT_SIZE
-        for slab in self.slabs():
-            if slab.address <= address < slab.address + slab.size:
-                length = min(length, slab.address + slab.size - address)
         data = bytearray()
         holes = []
-        for start, part_length, part in pieces(self.read, address, length, SITE_UNIT):
+        for start, part_length, part in pieces(self.read, address, self._used_of_segment(address), SITE_UNIT):
             data += bytes(part_length) if part is None else part
             if part is None:
                 holes.append((start - address, start - address + part_length))
         return _Segment(self.order, bytes(data), holes)
+
+    def _used_of_segment(self, address: int) -> int:
+        """How far the segment at `address` holds sites. As its slab says now: a thread that runs may have made more
+        since the list of slabs was read."""
+        try:
+            slab = self.record(SLAB, address)
+        except Unreadable:
+            return SEGMENT_SIZE
+        end: int = SLAB_HEADER + slab["used"]
+        return end if slab["magic"] == SLAB_MAGIC and end <= SEGMENT_SIZE else SEGMENT_SIZE
 
 
 class _Segment:

@@ -340,6 +340,9 @@ class DamageTest(unittest.TestCase):
         found = Runtime(image.read, LAYOUT_AT)
         self.assertEqual(len(found.modules()), 1)
         self.assertIn("unloaded modules cannot be read", " ".join(found.notes))
+        reads = image.reads
+        self.assertEqual(len(found.modules()), 1)
+        self.assertEqual(image.reads, reads)
 
     def test_random_damage(self) -> None:
         import random
