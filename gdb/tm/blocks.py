@@ -15,7 +15,7 @@ from typing import Iterator, NamedTuple, Sequence
 from .layout import (ADDRESS_MASK, INDEX, NODE, NODE_CHUNKS, NODE_INLINE, NODE_SLOTS, OFFSET_SHIFT, SIZE_BITS,
                      SLAB_ENTRY, SLAB_HEADER, SLAB_NODE, SLAB_OTHER)
 from .memory import pieces, words
-from .tables import Tables
+from .tables import Stretch, Tables
 
 _NODE_CODES = "4QQ8xQQQ4s4x6Q"  # entries, key, next, tower, index, offsets, chunks
 
@@ -40,14 +40,6 @@ class Columns(NamedTuple):
         return expanded
 
 
-class _Part(NamedTuple):
-    """A stretch of a slab's payload; that of nodes begins with a node."""
-
-    start: int
-    kind: int
-    data: memoryview
-
-
 class BlockTable:
     """A copy of the tables that hold the live blocks: it stays as it is when the program runs on."""
 
@@ -55,15 +47,15 @@ class BlockTable:
         self._byteorder = tables.byteorder
         self._node = struct.Struct(tables.order + _NODE_CODES)
         self._index = struct.Struct(tables.order + "I")
-        self._parts = sorted(_copies(tables), key=lambda part: part.start)
-        self._starts = [part.start for part in self._parts]
+        self.stretches = sorted(_copies(tables), key=lambda stretch: stretch.address)
+        self._starts = [stretch.address for stretch in self.stretches]
 
     def columns(self) -> Columns:
         """All blocks whose address is known, in any order."""
         columns = Columns(array("Q"), array("Q"))
-        for part in self._parts:
-            if part.kind == SLAB_NODE:
-                for fields in self._node.iter_unpack(part.data[:len(part.data) // NODE.size * NODE.size]):
+        for kind, _, length, data in self.stretches:
+            if kind == SLAB_NODE and data is not None:
+                for fields in self._node.iter_unpack(data[:length // NODE.size * NODE.size]):
                     self._add_node(columns, fields)
         return columns
 
@@ -96,11 +88,12 @@ class BlockTable:
         number = bisect_right(self._starts, address) - 1
         if number < 0:
             return memoryview(b"")
-        start, _, data = self._parts[number]
-        return data[address - start:address - start + length]
+        _, start, _, data = self.stretches[number]
+        return memoryview(b"") if data is None else data[address - start:address - start + length]
 
 
-def _copies(tables: Tables) -> Iterator[_Part]:
+def _copies(tables: Tables) -> Iterator[Stretch]:
+    """The slabs that blocks lie in, each as far as it goes without a hole: what a node points to must not be cut."""
     for slab in tables.slabs():
         if slab.kind not in (SLAB_NODE, SLAB_ENTRY, SLAB_OTHER):
             continue
@@ -109,6 +102,7 @@ def _copies(tables: Tables) -> Iterator[_Part]:
             if piece is not None:
                 data += piece
                 continue
-            yield _Part(start, slab.kind, memoryview(data))
+            yield Stretch(slab.kind, start, len(data), memoryview(data))
+            yield Stretch(slab.kind, address, length, None)
             start, data = address + length, bytearray()
-        yield _Part(start, slab.kind, memoryview(data))
+        yield Stretch(slab.kind, start, len(data), memoryview(data))

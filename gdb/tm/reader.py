@@ -57,6 +57,7 @@ class Survey(NamedTuple):
     snapshot: Snapshot
     sites: Sequence[Site]
     numbers: Sequence[int]  # by which entries name the sites
+    table: BlockTable | None = None  # where the blocks lie, if that was asked for
 
 
 class Reader:
@@ -112,7 +113,8 @@ class Reader:
         """As take_snapshot."""
         if not self.is_tracing:
             raise RuntimeError(NOT_TRACING)
-        counted = self.tables.count_blocks()
+        table = BlockTable(self.tables) if with_addresses else None
+        counted = self.tables.count_blocks(table.stretches if table else None)
         numbers = sorted(counted.sites)
         index_of = {number: index for index, number in enumerate(numbers)}
         sites = [counted.sites[number] for number in numbers]
@@ -121,20 +123,15 @@ class Reader:
         snapshot = Snapshot.from_columns(
             SiteTable(self.symbolizer, sites).lazy_sites(), array("Q", map(index_of.__getitem__, counted.numbers)),
             counted.sizes, counted.counts, limit, info=self._info(sites, limit), notes=self.notes,
-            addresses=self._addresses(counted) if with_addresses else None)
-        return Survey(snapshot, sites, numbers)
-
-    def _addresses(self, counted: Counted) -> Callable[[], Sequence[int] | None]:
-        """What gives the blocks' addresses as they are now, whenever it is called."""
-        table = BlockTable(self.tables)
-        entries = [number << SIZE_BITS | size & SIZE_MASK for number, size in zip(counted.numbers, counted.sizes)]
-        return lambda: table.columns().expanded(entries, counted.counts)
+            addresses=_addresses(table, counted) if table else None)
+        return Survey(snapshot, sites, numbers, table)
 
     def blocks(self, survey: Survey, site_indexes: Iterable[int]) -> Listing:
         """The live blocks from those of the survey's sites, in any order; those whose address cannot be read are left
-        out."""
+        out. The survey must be one with addresses."""
+        assert survey.table is not None
         index_of = {survey.numbers[index]: index for index in site_indexes}
-        addresses, entries = BlockTable(self.tables).columns()
+        addresses, entries = survey.table.columns()
         kinds = {}
         for entry in set(entries):
             index = index_of.get(entry >> SIZE_BITS)
@@ -203,3 +200,9 @@ class Reader:
     @property
     def _address_mask(self) -> int:
         return (1 << 8 * self.tables.pointer_size) - 1
+
+
+def _addresses(table: BlockTable, counted: Counted) -> Callable[[], Sequence[int] | None]:
+    """What gives the blocks' addresses as they were when the table was made, whenever it is called."""
+    entries = [number << SIZE_BITS | size & SIZE_MASK for number, size in zip(counted.numbers, counted.sizes)]
+    return lambda: table.columns().expanded(entries, counted.counts)

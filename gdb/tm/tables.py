@@ -10,7 +10,7 @@ import struct
 from array import array
 from collections import Counter
 from itertools import groupby
-from typing import Any, Iterable, NamedTuple, Sequence
+from typing import Any, Iterable, Iterator, NamedTuple, Sequence
 
 from .layout import (FRAMES_MAX, NODE, NODE_INLINE, SEGMENT_MASK, SEGMENT_SHIFT, SEGMENT_SIZE, SITE, SITE_CUT,
                      SITE_UNIT, SIZE_BITS, SIZE_MASK, SLAB, SLAB_ENTRY, SLAB_HEADER, SLAB_MAGIC, SLAB_NODE, Module,
@@ -28,6 +28,15 @@ class Counted(NamedTuple):
     counts: array[int]
     sites: dict[int, Site]
     missing: int  # bytes of the runtime's tables that could not be read
+
+
+class Stretch(NamedTuple):
+    """Part of a slab's payload; that of nodes begins with a node. `data` is None where it cannot be read."""
+
+    kind: int
+    address: int
+    length: int
+    data: memoryview | None
 
 
 class Tables:
@@ -69,9 +78,9 @@ class Tables:
         """The record at `address`, which may be NULL or garbage: Unreadable then, or nonsense."""
         return kind.unpack(self.order, self.read(address, kind.size))
 
-    def count_blocks(self) -> Counted:
-        """All live blocks, grouped by (site, size)."""
-        counter, missing = self._count_entries()
+    def count_blocks(self, copy: Iterable[Stretch] | None = None) -> Counted:
+        """All live blocks, grouped by (site, size). `copy` holds the slabs' payload where it was read already."""
+        counter, missing = self._count_entries(self._stretches() if copy is None else copy)
         entries = array("Q", (entry for entry in counter if entry >> SIZE_BITS))
         numbers = array("Q", (entry >> SIZE_BITS for entry in entries))
         sizes = array("Q", (entry & SIZE_MASK for entry in entries))
@@ -81,23 +90,29 @@ class Tables:
             sizes = array("Q", (size | sites[number].size_high << SIZE_BITS for number, size in zip(numbers, sizes)))
         return Counted(numbers, sizes, counts, sites, missing)
 
-    def _count_entries(self) -> tuple[Counter[int], int]:
+    def _stretches(self) -> Iterator[Stretch]:
+        """What holds the entries, in pieces that are read as they are taken."""
+        for slab in self.slabs():
+            if slab.kind in (SLAB_NODE, SLAB_ENTRY):
+                for piece in pieces(self.read, slab.address + SLAB_HEADER, slab.used, NODE.size):
+                    yield Stretch(slab.kind, *piece)
+
+    def _count_entries(self, stretches: Iterable[Stretch]) -> tuple[Counter[int], int]:
         """How often each entry occurs, dead ones included, and the bytes that could not be read."""
         counter: Counter[int] = Counter()
         missing = 0
-        for slab in self.slabs():
-            if slab.kind not in (SLAB_NODE, SLAB_ENTRY):
+        for kind, _, length, data in stretches:
+            if kind not in (SLAB_NODE, SLAB_ENTRY):
                 continue
-            for _, length, data in pieces(self.read, slab.address + SLAB_HEADER, slab.used, NODE.size):
-                if data is None:
-                    missing += length
-                    continue
-                entries = words(data, self.byteorder)
-                if slab.kind == SLAB_ENTRY:
-                    counter.update(entries)
-                    continue
-                for slot in range(NODE_INLINE):
-                    counter.update(entries[slot::_NODE_WORDS])
+            if data is None:
+                missing += length
+                continue
+            entries = words(data, self.byteorder)
+            if kind == SLAB_ENTRY:
+                counter.update(entries)
+                continue
+            for slot in range(NODE_INLINE):
+                counter.update(entries[slot::_NODE_WORDS])
         return counter, missing
 
     def sites(self, numbers: Iterable[int]) -> dict[int, Site]:

@@ -20,6 +20,18 @@ ANSWERS = ["tm-stats", "tm-stats traceback -limit 2", "tm-traceback leaks[7] + 3
                   "'$tm_base(leaks[7] + 3) == leaks[7]')]")]
 
 
+# Bytes in the slabs of blocks, of sites, and of all the rest that addresses are found by.
+HELD = python("""
+from tm import layout
+from tm.reader import Reader
+slabs = Reader().tables.slabs()
+answer = [sum(slab.used for slab in slabs if slab.kind in kinds) for kinds in (
+    (layout.SLAB_NODE, layout.SLAB_ENTRY), (layout.SLAB_SITE,), (layout.SLAB_OTHER,))]
+""")
+# What else a command reads: tm_layout, tm_state, the header of each slab, code at the frames.
+BESIDE = 16 << 10
+
+
 @contextmanager
 def gdbserver(*options: str, command: Sequence[str] = ()) -> Iterator[str]:
     """The address of a gdbserver, which runs the command."""
@@ -51,6 +63,11 @@ def waiting(traced: bool) -> Iterator[int]:
     finally:
         process.kill()
         process.communicate()
+
+
+def bytes_read(log: bytes) -> int:
+    """What GDB asked for of the program's memory, by a part of its remotelogfile."""
+    return sum(int(length, 16) for length in re.findall(rb"^w \$[mx][0-9a-f]+,([0-9a-f]+)#", log, re.MULTILINE))
 
 
 def without_headline(result: Result) -> str:
@@ -94,6 +111,27 @@ class ProgramTest(RemoteTest):
         self.assertIn(": 0 of 5 lines changed", compared.output)
         self.assertWorked([stop, start])
         self.assertEqual(facts(again.output)["Blocks"], "0")
+
+    def test_the_tables_are_read_once(self) -> None:
+        log = new_directory() / "packets"
+        size = python(f"import os; answer = os.path.getsize({str(log)!r})")
+        commands = ["tm-stats lineno", "tm-stats traceback", "tm-traces", "tm-traceback leaks[7]",
+                    python("import tm; answer = len(tm.take_snapshot().traces)")]
+        wrapper = ("--wrapper", "env", f"LD_PRELOAD={RUNTIME}", "TRACEMALLOC=25", "--")
+        with gdbserver("--once", *wrapper, command=[str(program("known"))]) as address:
+            results = gdb([f"set remotelogfile {log}", "set sysroot /", f"target remote {address}", "break checkpoint",
+                           "continue", "finish", HELD, size,
+                           *(step for command in commands for step in (command, size))], program("known"))[6:]
+        self.assertWorked(results)
+        blocks, sites, rest = results[0].answer
+        ends = [result.answer for result in results[1::2]]
+        read = [bytes_read(log.read_bytes()[start:end]) for start, end in zip(ends, ends[1:])]
+        self.assertGreater(blocks, BESIDE)  # else it would not show
+        for command, least, moved in zip(commands, (blocks + sites, blocks + sites, blocks + sites + rest, 0,
+                                                    blocks + sites + rest), read):
+            with self.subTest(command=command):
+                self.assertGreaterEqual(moved, least)
+                self.assertLess(moved, least + BESIDE)
 
 
 class ExtendedTest(RemoteTest):

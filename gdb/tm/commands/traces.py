@@ -65,7 +65,7 @@ Example:
             raise gdb.GdbError(f'"{arguments.words[0]}" is no option: tm-traces takes {", ".join(self.options)}')
         order = _order(arguments.text("-sort"))
         reader = tracing_reader()
-        survey = reader.survey()
+        survey = reader.survey(with_addresses=True)
         names = domains.names_in(survey.snapshot.info)
         chosen, which = _choice(arguments, survey, names)
         view = look(survey.snapshot, "lineno")
