@@ -811,7 +811,8 @@ class Snapshot:
         sites = list(self.rows.sites)
         for index, _, _ in self.rows.totals():
             site = sites[index] = sites[index].unskipped
-            if site.innermost is None or not is_wrapper(site.innermost):
+            innermost = site.innermost
+            if innermost is None or not is_wrapper(innermost):
                 continue
             chosen = next((raw for raw in site.frames if not is_wrapper(raw)), None)
             is_cut = site.total_nframe is None or site.total_nframe > len(site.frames)
@@ -872,12 +873,12 @@ _SITE_GROUPS: dict[str, Callable[[Site], RawFrames]] = {
 
 
 def _wrapper_test(patterns: Iterable[str]) -> Callable[[RawFrame], bool]:
-    matchers = [re.compile(fnmatch.translate(pattern)).match for pattern in patterns]
+    match = re.compile("|".join(map(fnmatch.translate, patterns)) or "(?!)").match
     known: dict[str | None, bool] = {None: False, "": False}
 
     def matches(name: str | None) -> bool:
         if name not in known:
-            known[name] = any(match(cast(str, name)) for match in matchers)
+            known[name] = match(cast(str, name)) is not None
         return known[name]
 
     def is_wrapper(raw: RawFrame) -> bool:

@@ -63,6 +63,7 @@ class Symbolizer(Stacks):
         """`unloaded`: the modules that dlclose unloaded, oldest first."""
         self.process = process
         self._unloaded = unloaded
+        self._biases: dict[int, int] = {}
         self._unloaded_places: dict[tuple[int, int, bool], Place | None] = {}
         architecture = gdb.selected_inferior().architecture().name()
         self._trampolines = stacks.TRAMPOLINES.get(architecture, ())
@@ -105,7 +106,7 @@ class Symbolizer(Stacks):
         return unloaded_place(pc, module, elf_file, was_interrupted)
 
     def _find_place(self, pc: int, was_interrupted: bool) -> Place:
-        if self._has_code(pc, self._trampolines):
+        if not _is_within_function(pc) and self._has_code(pc, self._trampolines):
             return signal_place(pc, self.module_of(pc))
         looked_up = pc if was_interrupted else max(pc - 1, 0)
         module = self.module_of(looked_up)
@@ -143,12 +144,17 @@ class Symbolizer(Stacks):
                       if mapping.path == at_pc.path and mapping.offset == 0 and mapping.start <= pc), None)
         if first is None:
             return None
+        if first.start not in self._biases:
+            self._biases[first.start] = 0 if self._is_fixed(first.start) else first.start
+        return self._biases[first.start]
+
+    def _is_fixed(self, start: int) -> bool:
+        """Whether the file that is mapped at `start` lies where it says itself."""
         try:
-            kind, = struct.unpack_from("=H", self.process.read(first.start, 18), 16)
+            kind, = struct.unpack_from("=H", self.process.read(start, 18), 16)
         except Unreadable:
-            return first.start
-        is_fixed = kind in (2, 0x0200)  # ET_EXEC in either byte order
-        return 0 if is_fixed else first.start
+            return False
+        return kind in (2, 0x0200)  # ET_EXEC in either byte order
 
 
 def lines_at(pc: int) -> list[Line]:
@@ -207,6 +213,19 @@ def _functions_at(pc: int) -> Iterator[Any]:
         if block.function is not None:
             yield block.function
         block = block.superblock
+
+
+def _is_within_function(pc: int) -> bool:
+    """Whether a function that debug information knows began before `pc` and goes on there."""
+    try:
+        block = gdb.block_for_pc(pc)
+    except RuntimeError:
+        return False
+    while block is not None and not block.is_static and not block.is_global:
+        if block.function is not None and block.start < pc < block.end:
+            return True
+        block = block.superblock
+    return False
 
 
 def minimal_symbol(pc: int) -> tuple[str | None, int]:

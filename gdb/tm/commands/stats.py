@@ -126,12 +126,13 @@ def _wrapper_advice(snapshot: Snapshot, blocks: int) -> Iterator[str]:
 
 def _allocating(site: Site) -> tuple[str, Frame | None]:
     """The function that the site's blocks count for, and its caller; None where it is not known or no wrapper."""
-    if site.innermost is None:
+    innermost = site.innermost
+    if innermost is None:
         return "", None
-    function = Frame(site.innermost).function or ""
+    function = Frame(innermost).function or ""
     if not _ALLOCATING.match(function):
         return "", None
-    outer = map(Frame, site.frames[site.frames.index(site.innermost) + 1:])
+    outer = map(Frame, site.frames[site.frames.index(innermost) + 1:])
     return function, next((frame for frame in outer if frame.function != function), None)
 
 
