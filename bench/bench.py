@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Optional
 
 import report
+from looking import Looker
+from naming import Naming
 from report import Rounds
 from run import Limits, run
 from variants import SLOW_SHARE, Variant, all_variants
@@ -140,9 +142,10 @@ class Bench:
             self.left_out["view: there is no gdb, or the library is not built"] = None
             return
         sizes = [100_000] if self.options.quick else [1_000_000, 10_000_000]
-        viewing = Viewing(LIBRARY, self.scratch, self.limits)
-        viewing.print_table(sizes, self.rounds, self.options.peers != "none")
-        self.left_out.update(dict.fromkeys(viewing.problems))
+        looker = Looker(self.limits)
+        Viewing(LIBRARY, self.scratch, looker).print_table(sizes, self.rounds, self.options.peers != "none")
+        Naming(LIBRARY, self.scratch, looker).print_table(1_000 if self.options.quick else 10_000, self.rounds)
+        self.left_out.update(dict.fromkeys(looker.problems))
 
     def _micro(self) -> None:
         if not MICRO.exists():

@@ -1,6 +1,6 @@
 """in_gdb.py: times tm-stats inside GDB on what it holds, a stopped program or a core: first and again, and the memory.
 
-Sourced by viewing.py; prints one line of JSON that begins with BENCH.
+Sourced by viewing.py and naming.py; prints one line of JSON that begins with BENCH.
 """
 
 from __future__ import annotations

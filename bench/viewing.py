@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import shutil
 import statistics
-import subprocess
 from pathlib import Path
-from typing import Iterator
 
+from looking import Looker, kept
 from report import print_markdown
-from run import Limits, Outcome, run
-from variants import FRAMES
-from workloads import BENCH, SOURCE
+from workloads import Figures
 
-_GDB = ["gdb", "-nx", "-q", "-batch", "-x", str(SOURCE / "gdb" / "libtracemalloc-gdb.py")]
 _STAYS = 3600  # seconds; it is ended before
 _HEADER = ["", "first", "again", "whole process", "GDB's memory, B/block"]
 _MEANING = (
@@ -24,16 +17,15 @@ _MEANING = (
     "`again`: the next ones; `whole process`: from the shell and back, start of GDB, attaching or load of the core "
     "included. Memory: what GDB's grows by at its highest during the first, for each block.")
 
-Rows = dict[str, list[dict[str, float]]]
+Rows = dict[str, list[Figures]]
 
 
 class Viewing:
     """Makes a core and a heaptrack file of each size once, and times the views of them in rounds."""
 
-    def __init__(self, library: Path, scratch: Path, limits: Limits) -> None:
-        self.runtime, self.scratch, self.limits = library, scratch, limits
+    def __init__(self, library: Path, scratch: Path, looker: Looker) -> None:
+        self.runtime, self.scratch, self.looker = library, scratch, looker
         self.hoard = str(scratch / "plain" / "hoard")
-        self.problems: list[str] = []
 
     def print_table(self, sizes: list[int], rounds: int, with_peers: bool) -> None:
         print(f"### Until a person sees the top ten\n\n{_MEANING}\n")
@@ -49,8 +41,8 @@ class Viewing:
         figures: Rows = {live: [], dead: [], peer: []}
         if with_peers:
             self._record(blocks, recorded)
-        with self._kept(blocks) as pid:
-            self._run([*_GDB, "-p", pid, "-ex", f"generate-core-file {core}"])
+        with kept([self.hoard, str(blocks), "1", str(_STAYS)], self.runtime) as pid:
+            self.looker.gdb(["-p", pid, "-ex", f"generate-core-file {core}"])
             for _ in range(rounds):
                 figures[live] += self._in_gdb(["-p", pid])
                 figures[dead] += self._in_gdb([self.hoard, str(core)])
@@ -59,47 +51,25 @@ class Viewing:
             path.unlink()
         return figures
 
-    @contextlib.contextmanager
-    def _kept(self, blocks: int) -> Iterator[str]:
-        """The process that holds the blocks, for as long as it is looked at."""
-        environment = os.environ | {"LD_PRELOAD": str(self.runtime), "TRACEMALLOC": str(FRAMES)}
-        with subprocess.Popen([self.hoard, str(blocks), "1", str(_STAYS)], env=environment,
-                              stdout=subprocess.PIPE) as process:
-            try:
-                assert process.stdout
-                process.stdout.readline()  # it prints when it has them all
-                yield str(process.pid)
-            finally:
-                process.kill()
-
-    def _in_gdb(self, what: list[str]) -> list[dict[str, float]]:
+    def _in_gdb(self, what: list[str]) -> list[Figures]:
         """The times inside GDB, and the whole process's of another GDB."""
-        inside = self._run([*_GDB, *what, "-x", str(BENCH / "in_gdb.py")])
-        whole = self._run([*_GDB, *what, "-ex", "tm-stats"])
-        if inside.problem or whole.problem:
-            return []
-        return [json.loads(line.partition(" ")[2]) | {"whole": whole.seconds}
-                for line in inside.output.splitlines() if line.startswith("BENCH")]
+        inside = self.looker.figures(what, "in_gdb.py")
+        whole = self.looker.gdb([*what, "-ex", "tm-stats"])
+        return [inside | {"whole": whole.seconds}] if inside and not whole.problem else []
 
     def _record(self, blocks: int, recorded: Path) -> None:
         if shutil.which("heaptrack") and shutil.which("heaptrack_print"):
-            self._run(["heaptrack", "-o", str(recorded), self.hoard, str(blocks)])
+            self.looker.run(["heaptrack", "-o", str(recorded), self.hoard, str(blocks)])
 
-    def _heaptrack(self, recorded: Path) -> list[dict[str, float]]:
+    def _heaptrack(self, recorded: Path) -> list[Figures]:
         """heaptrack adds the compression's suffix to the file's name."""
         for path in recorded.parent.glob(f"{recorded.name}.*"):
-            outcome = self._run(["heaptrack_print", str(path)])
+            outcome = self.looker.run(["heaptrack_print", str(path)])
             return [{"whole": outcome.seconds}] if not outcome.problem else []
         return []
 
-    def _run(self, argv: list[str]) -> Outcome:
-        outcome = run(argv, {"DEBUGINFOD_URLS": "", "LC_ALL": "C"}, self.limits)
-        if outcome.problem:
-            self.problems.append(f"{os.path.basename(argv[0])}: {outcome.problem}")
-        return outcome
 
-
-def _cells(runs: list[dict[str, float]], blocks: int) -> list[str]:
+def _cells(runs: list[Figures], blocks: int) -> list[str]:
     cells = []
     for name in ("first", "again", "whole"):
         figures = [figures[name] for figures in runs if name in figures]
