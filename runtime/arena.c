@@ -197,6 +197,15 @@ void *arena_take(enum tm_slab_kind kind, size_t size)
     return memory ? memory : take_shared(kind, size);
 }
 
+void *arena_take_table(size_t size)
+{
+    char *memory = arena_take(TM_SLAB_OTHER, size);
+    if (!memory)
+        return NULL;
+    uintptr_t start = ((uintptr_t)memory + PAGE - 1) & ~(PAGE - 1), end = ((uintptr_t)memory + size) & ~(PAGE - 1);
+    return end <= start + FILL_MOST || kernel_fill((void *)start, end - start) ? memory : NULL;
+}
+
 void arena_give(enum tm_slab_kind kind, void *memory, size_t size)
 {
     struct pool *pool = size <= CUT_MOST ? own_pool() : NULL;

@@ -15,6 +15,10 @@
    NULL when the kernel gives no memory. SIZE is a multiple of 8. */
 void *arena_take(enum tm_slab_kind kind, size_t size);
 
+/* The same of kind OTHER for a table that will soon be written everywhere: it has its pages. SIZE is more than
+   ARENA_GIVE_MAX. */
+void *arena_take_table(size_t size);
+
 /* Takes back what arena_take gave, with the same KIND and SIZE, 16 to ARENA_GIVE_MAX bytes.
    Of kind NODE and ENTRY every entry in it must be zero, so that readers find no block there. */
 #define ARENA_GIVE_MAX 1024

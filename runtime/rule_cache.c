@@ -55,7 +55,7 @@ static struct rule *look_up(struct rule_cache *in, uint64_t key)
 static bool grow(void)
 {
     uint64_t rules = rule_cache->mask ? (rule_cache->mask + 1) * 2 : FIRST_RULES;
-    struct rule_cache *larger = arena_take(TM_SLAB_OTHER, sizeof(struct rule_cache) + rules * sizeof(struct rule));
+    struct rule_cache *larger = arena_take_table(sizeof(struct rule_cache) + rules * sizeof(struct rule));
     if (!larger)
         return false;
     larger->mask = rules - 1;

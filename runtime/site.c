@@ -19,7 +19,7 @@
 #endif
 
 #define FIRST_CELLS 1024
-#define CELLS_TOGETHER 4 /* aligned as one piece: on one cache line */
+#define CELLS_TOGETHER 8 /* one cache line */
 #define UNITS_PER_SEGMENT (1u << TM_SEGMENT_SHIFT)
 #define HASH_LANES 4
 
@@ -128,16 +128,24 @@ static uint64_t table_start(const struct table *in, uint64_t hash)
     return hash >> 32 & in->start_mask;
 }
 
+#ifdef __SSE2__
+/* Whose upper halves are WANTED. */
+static inline __attribute__((no_sanitize("thread"))) unsigned which_of_four(const uint64_t *cells, __m128i wanted)
+{
+    __m128 first = _mm_load_ps((const float *)cells), second = _mm_load_ps((const float *)(cells + 2));
+    __m128i halves = _mm_castps_si128(_mm_shuffle_ps(first, second, _MM_SHUFFLE(3, 1, 3, 1)));
+    return (unsigned)_mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(halves, wanted)));
+}
+#endif
+
 /* Of the cells where the search starts, the last that has the hash's upper half: a site made anew lies after those that
    were retired. Any other if none has. A hint: the cell is yet to be loaded as others' stores require. */
 static inline __attribute__((no_sanitize("thread"))) const uint64_t *likely_cell(const struct table *in, uint64_t hash)
 {
     const uint64_t *cells = &in->cells[table_start(in, hash)];
 #ifdef __SSE2__
-    __m128 first = _mm_load_ps((const float *)cells), second = _mm_load_ps((const float *)(cells + 2));
-    __m128i halves = _mm_castps_si128(_mm_shuffle_ps(first, second, _MM_SHUFFLE(3, 1, 3, 1)));
     __m128i wanted = _mm_shuffle_epi32(_mm_set_epi64x(0, (int64_t)hash), _MM_SHUFFLE(1, 1, 1, 1));
-    unsigned same = (unsigned)_mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(halves, wanted)));
+    unsigned same = which_of_four(cells, wanted) | which_of_four(cells + 4, wanted) << 4;
     return cells + (31 - __builtin_clz(same | 1));
 #else
     const uint64_t *likely = cells;
@@ -173,7 +181,7 @@ static void table_put(struct table *in, uint64_t cell)
 static struct table *table_make(uint64_t cells)
 {
     const size_t alignment = CELLS_TOGETHER * sizeof(uint64_t);
-    char *memory = arena_take(TM_SLAB_OTHER, alignment + sizeof(struct table) + cells * sizeof(uint64_t));
+    char *memory = arena_take_table(alignment + sizeof(struct table) + cells * sizeof(uint64_t));
     if (!memory)
         return NULL;
     struct table *made = (struct table *)(memory + (-(uintptr_t)memory & (alignment - 1)));
@@ -213,6 +221,13 @@ static uint32_t units_of(uint32_t nframe)
     return (uint32_t)((sizeof(struct tm_site) + (size_t)nframe * 8 + TM_SITE_UNIT - 1) / TM_SITE_UNIT);
 }
 
+/* The next site will be written where this one ends, and mostly be as large: it need not wait for the memory then. */
+static void expect_next(const char *place)
+{
+    for (size_t i = 0; i < 4; i++)
+        __builtin_prefetch(place + i * TM_SITE_UNIT, 1);
+}
+
 /* Room for a site of NFRAME frames: its number, or 0. */
 static uint32_t take_number(uint32_t nframe)
 {
@@ -228,12 +243,14 @@ static uint32_t take_number(uint32_t nframe)
     uint32_t number = (segment_count - 1) << TM_SEGMENT_SHIFT | unit_used;
     unit_used += units;
     state_publish(slab->used, used);
+    expect_next((char *)slab + TM_SLAB_HEADER + used);
     return number;
 }
 
 static uint32_t make(uint64_t hash, uint32_t domain, uint32_t size_high, const struct traceback *traceback)
 {
-    if ((!table || cells_used * 2 > table_mask(table)) && !table_grow() && (!table || cells_used == table_mask(table)))
+    if ((!table || cells_used > table_mask(table) / 4 * 3) && !table_grow() &&
+        (!table || cells_used == table_mask(table)))
         return 0;
     uint32_t number = take_number(traceback->nframe);
     if (number == 0)

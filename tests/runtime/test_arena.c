@@ -198,6 +198,21 @@ static void does_not_touch_what_is_not_filled(void)
     }
 }
 
+static void gives_tables_their_pages(void)
+{
+    enum { SIZE = 1 << 20 };
+    char *table = arena_take_table(SIZE);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(table);
+    CU_ASSERT(is_zero(table, SIZE));
+    fills_left = 0;
+    CU_ASSERT_PTR_NULL(arena_take_table(SIZE));
+    fills_left = -1;
+    CU_ASSERT(is_zero(table, SIZE));
+    table = arena_take_table(SIZE);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(table);
+    memset(table, 1, SIZE);
+}
+
 int main(void)
 {
     static const struct tap_test tests[] = {
@@ -210,6 +225,7 @@ int main(void)
         {"gives two threads different lines", gives_two_threads_different_lines},
         {"keeps little for one thread", keeps_little_for_one_thread},
         {"does not touch what is not filled", does_not_touch_what_is_not_filled},
+        {"gives tables their pages", gives_tables_their_pages},
         {"says no when the kernel does", says_no_when_the_kernel_does},
         {NULL, NULL},
     };
