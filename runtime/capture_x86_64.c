@@ -34,7 +34,7 @@
 
 enum chain_end {
     CHAIN_OPEN,      /* the limit, or something that may not happen again */
-    CHAIN_CUT,       /* code without unwind data */
+    CHAIN_CUT,       /* code without unwind data, or none at all: a call through a null pointer that raised a signal */
     CHAIN_OUTERMOST, /* nothing called the last frame */
 };
 
@@ -318,12 +318,13 @@ static __attribute__((noinline)) void start_anew(struct walk *walk, enum step st
     if (is_sample(walk))
         count_meeting(walk, MEETINGS);
     forget_walk(walk);
+    bool is_call_to_zero = step == STEP_ZERO && walk->found[count].slot & SLOT_EXACT;
     if (step == STEP_ZERO)
         walk->ends_in_zero = true;
-    if (step == STEP_ZERO || step == STEP_END)
-        walk->end_kind = CHAIN_OUTERMOST;
-    else if (step == STEP_CUT)
+    if (step == STEP_CUT || is_call_to_zero)
         walk->end_kind = CHAIN_CUT;
+    else if (step == STEP_ZERO || step == STEP_END)
+        walk->end_kind = CHAIN_OUTERMOST;
     settle(walk, walk->room, count + (step == STEP_ZERO || step == STEP_ON));
 }
 
@@ -438,5 +439,6 @@ void capture_quiesce(void)
 
 void capture_reset_lock(void)
 {
+    state_add(forgotten, 1); /* a walk that another thread was in has no end in the child */
     rule_cache_reset_lock();
 }

@@ -387,6 +387,32 @@ static void ends_at_code_without_unwind_data(void)
     munmap(page, 4096);
 }
 
+static sigjmp_buf after_fault;
+static struct traceback at_fault;
+
+static void on_fault(int number)
+{
+    (void)number;
+    at_fault = walk_here(LIMIT);
+    siglongjmp(after_fault, 1);
+}
+
+/* Who called is not known by the program counter: the traceback is not a whole one. */
+static void ends_at_a_call_to_nowhere(void)
+{
+    static void (*volatile nowhere)(void);
+    struct sigaction action = {.sa_handler = on_fault}, before;
+    for (int turn = 0; turn < 2; turn++) {
+        at_fault.cut = false;
+        sigaction(SIGSEGV, &action, &before);
+        if (sigsetjmp(after_fault, 1) == 0)
+            nowhere();
+        sigaction(SIGSEGV, &before, NULL);
+        CU_ASSERT_EQUAL(at_fault.nframe, 2);
+        CU_ASSERT_TRUE(at_fault.cut);
+    }
+}
+
 #endif
 
 int main(void)
@@ -406,6 +432,7 @@ int main(void)
 #ifdef OWN_WALK
         {"no rule is kept where 0 is looked for", no_rule_is_kept_where_zero_is_looked_for},
         {"ends at code without unwind data", ends_at_code_without_unwind_data},
+        {"ends at a call to nowhere", ends_at_a_call_to_nowhere},
 #endif
         {NULL, NULL},
     };
