@@ -158,6 +158,9 @@ TM_API int tm_untrack(unsigned domain, uintptr_t ptr)
 
 TM_API int tm_domain_name(unsigned domain, const char *name)
 {
+    bool was_busy = state_thread.is_busy;
+    state_thread.is_busy = true;
     bool done = domains_name(domain, name);
+    state_thread.is_busy = was_busy;
     return done ? 0 : -1;
 }

@@ -128,7 +128,7 @@ static struct walk *walk_of(struct tm_lane *lane, uint32_t limit)
     uint32_t room = limit + SPARE;
     if (lane->walk && lane->walk->room >= room)
         return lane->walk;
-    lane->walk = arena_take(TM_SLAB_OTHER, sizeof(struct walk) + 8 + room * sizeof(void *));
+    lane->walk = arena_take(TM_SLAB_OTHER, (sizeof(struct walk) + 8 + room * sizeof(void *) + 7) & ~(size_t)7);
     if (lane->walk)
         lane->walk->room = room;
     return lane->walk;

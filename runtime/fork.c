@@ -51,6 +51,16 @@ static void resume(void)
     lock_release(&fork_lock);
 }
 
+/* Another thread of the parent was in tm_stop. Its work is ours to finish, but not where a handler that forks has
+   interrupted the same in this thread. */
+static void finish_clearing(void)
+{
+    if (state_thread.claim)
+        state_publish(tm_state.mode, TM_MODE_ABANDONED);
+    else
+        trace_clear();
+}
+
 static void resume_in_child(void)
 {
     bool is_whole = !(state_load(tm_state.mode) & TM_MODE_OVERTAKEN);
@@ -67,7 +77,7 @@ static void resume_in_child(void)
     if (!is_whole)
         state_publish(tm_state.mode, TM_MODE_ABANDONED);
     else if (!state_is_tracing() && state_load(tm_state.head))
-        trace_clear(); /* another thread of the parent was in tm_stop: that is ours to finish */
+        finish_clearing();
 }
 
 bool fork_init(void)
