@@ -34,7 +34,7 @@ struct run {
 };
 
 struct pool {
-    struct free_piece *free_pieces[KINDS][ARENA_GIVE_MAX / 8 + 1];
+    _Alignas(128) struct free_piece *free_pieces[KINDS][ARENA_GIVE_MAX / 8 + 1];
     struct run runs[KINDS];
     size_t kept; /* bytes of free pieces */
 };
@@ -47,6 +47,7 @@ static struct lock arena_lock;
 static struct tm_slab *newest[KINDS];        /* by arena_lock */
 static struct pool pool_of_all;              /* by arena_lock; its runs are unused */
 static struct pool pools_of_lanes[TM_LANES]; /* each by its lane's claim */
+static bool filling = true;                  /* atomic, ends once: the kernel may be at a limit that touching is not */
 
 /* NULL unless the thread has claimed a lane of its own. */
 static struct pool *own_pool(void)
@@ -95,20 +96,34 @@ static struct tm_slab *slab_with_room(enum tm_slab_kind kind, size_t size)
     return larger;
 }
 
-/* As much again as is filled. What is larger than a piece of usual size may be meant to stay empty for the most part.
- */
+static bool fill(void *memory, size_t size)
+{
+    bool done = kernel_fill(memory, size);
+    if (!done)
+        state_publish(filling, false);
+    return done;
+}
+
+static uint64_t smaller_of(uint64_t one, uint64_t other)
+{
+    return one < other ? one : other;
+}
+
+/* At least as much again as is filled. What is larger than a piece of usual size may be meant to stay empty for the
+   most part. */
 bool arena_fill(struct tm_slab *slab, uint64_t used)
 {
-    uint64_t end = (TM_SLAB_HEADER + used + PAGE - 1) & ~(PAGE - 1), filled = slab->filled;
+    uint64_t end = (TM_SLAB_HEADER + used + ARENA_SLACK + PAGE - 1) & ~(PAGE - 1), filled = slab->filled;
+    end = smaller_of(end, slab->size);
     if (state_likely(end <= filled))
         return true;
     slab->filled = end;
-    if (end - filled > FILL_MOST)
+    if (end - filled > FILL_MOST || !state_peek(filling))
         return true;
-    uint64_t more = filled < FILL_MOST ? filled : FILL_MOST;
-    if (filled + more > end)
-        slab->filled = filled + more < slab->size ? filled + more : slab->size;
-    return kernel_fill((char *)slab + filled, slab->filled - filled);
+    uint64_t more = filled + smaller_of(filled, FILL_MOST);
+    if (more > end)
+        slab->filled = smaller_of(more, slab->size);
+    return fill((char *)slab + filled, slab->filled - filled);
 }
 
 static void *take_fresh(enum tm_slab_kind kind, size_t size)
@@ -119,7 +134,7 @@ static void *take_fresh(enum tm_slab_kind kind, size_t size)
     size_t start = size % LINE == 0 ? (slab->used + LINE - 1) & ~(LINE - 1) : slab->used;
     if (!arena_fill(slab, start + size)) {
         newest[kind] = NULL;
-        return NULL;
+        return take_fresh(kind, size);
     }
     state_publish(slab->used, start + size);
     return (char *)slab + TM_SLAB_HEADER + start;
@@ -158,11 +173,13 @@ static void *take_shared(enum tm_slab_kind kind, size_t size)
     return memory;
 }
 
-/* What is left of a run goes to the lists, in powers of two: so large are the pieces of most kinds. */
+/* What is left of a run goes to the lists in pieces of sizes that are taken again: the first index of a page has 16
+   bytes, entries come in powers of two. */
 static void give_rest(struct pool *pool, enum tm_slab_kind kind)
 {
     struct run *run = &pool->runs[kind];
-    for (size_t size = CUT_MOST; size >= sizeof(struct free_piece); size /= 2)
+    size_t size = kind == TM_SLAB_OTHER ? sizeof(struct free_piece) : CUT_MOST;
+    for (; size >= sizeof(struct free_piece); size /= 2)
         while (run->left >= size) {
             run->left -= size;
             give(pool, kind, run->start + run->left, size);
@@ -202,8 +219,12 @@ void *arena_take_table(size_t size)
     char *memory = arena_take(TM_SLAB_OTHER, size);
     if (!memory)
         return NULL;
-    uintptr_t start = ((uintptr_t)memory + PAGE - 1) & ~(PAGE - 1), end = ((uintptr_t)memory + size) & ~(PAGE - 1);
-    return end <= start + FILL_MOST || kernel_fill((void *)start, end - start) ? memory : NULL;
+    /* The slack of the piece before stays. */
+    uintptr_t start = ((uintptr_t)memory + ARENA_SLACK + PAGE - 1) & ~(PAGE - 1);
+    uintptr_t end = ((uintptr_t)memory + size) & ~(PAGE - 1);
+    if (end <= start + FILL_MOST || !state_peek(filling) || fill((void *)start, end - start))
+        return memory;
+    return arena_take(TM_SLAB_OTHER, size);
 }
 
 void arena_give(enum tm_slab_kind kind, void *memory, size_t size)

@@ -15,8 +15,8 @@
    NULL when the kernel gives no memory. SIZE is a multiple of 8. */
 void *arena_take(enum tm_slab_kind kind, size_t size);
 
-/* The same of kind OTHER for a table that will soon be written everywhere: it has its pages. SIZE is more than
-   ARENA_GIVE_MAX. */
+/* The same of kind OTHER for a table that will soon be written everywhere: it has its pages, if the kernel gives them
+   at once. SIZE is more than ARENA_GIVE_MAX. */
 void *arena_take_table(size_t size);
 
 /* Takes back what arena_take gave, with the same KIND and SIZE, 16 to ARENA_GIVE_MAX bytes.
@@ -29,7 +29,8 @@ void arena_give(enum tm_slab_kind kind, void *memory, size_t size);
    memory. */
 struct tm_slab *arena_take_segment(uint64_t number);
 
-/* Before the bytes up to USED of a segment's payload are touched, under a lock of the caller's: whether they may be. */
+/* Before the bytes up to USED of a segment's payload are touched, under a lock of the caller's: whether they may be.
+   False at most once. */
 bool arena_fill(struct tm_slab *slab, uint64_t used);
 
 /* Around fork: nobody is inside between the two; `_reset` is the child's. */

@@ -4,6 +4,7 @@
 #include "kernel.h"
 
 #include <errno.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -32,6 +33,8 @@ void *kernel_map(size_t size)
 /* A new mapping in place of the old one: programs that let the kernel forbid them calls allow this one. */
 bool kernel_fill(void *memory, size_t size)
 {
+    if (((uintptr_t)memory | size) & (getauxval(AT_PAGESZ) - 1))
+        return true;
     return map(memory, size, MAP_FIXED | MAP_POPULATE) != NULL;
 }
 

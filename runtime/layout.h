@@ -78,7 +78,7 @@ enum tm_slab_kind {
 };
 
 /* A slab's first bytes. Its payload starts at the slab's address + TM_SLAB_HEADER. Slabs are never returned
-   to the kernel. `used` rises; payload beyond it is zero. All but `used` is constant once the slab is linked. */
+   to the kernel. `used` rises; payload beyond it is zero. All but `used` and `filled` is constant once it is linked. */
 #define TM_SLAB_HEADER 64
 struct tm_slab {
     uint32_t magic; /* TM_SLAB_MAGIC */

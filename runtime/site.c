@@ -238,7 +238,7 @@ static uint32_t take_number(uint32_t nframe)
     uint64_t used = (uint64_t)(unit_used + units) * TM_SITE_UNIT - TM_SLAB_HEADER;
     if (!arena_fill(slab, used)) {
         unit_used = UNITS_PER_SEGMENT;
-        return 0;
+        return take_number(nframe);
     }
     uint32_t number = (segment_count - 1) << TM_SEGMENT_SHIFT | unit_used;
     unit_used += units;

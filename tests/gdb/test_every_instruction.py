@@ -37,7 +37,7 @@ COVERED = (
     "malloc", "calloc", "realloc", "free", "posix_memalign", "aligned_alloc", "dlclose",
     "lane_claim", "lane_release", "lane_count", "raise_peak", "lane_reset_peak",
     "capture_walk", "trace_add", "trace_remove", "record_restore", "trace_clear",
-    "map_slab", "take_fresh", "take_free", "arena_give", "arena_take_segment",
+    "map_slab", "take_fresh", "take_free", "cut", "give_rest", "arena_give", "arena_take_segment",
     "find_or_make", "make", "take_number", "open_segment", "table_grow", "table_put < table_grow",
     "grow < directory_make", "directory_lock", "directory_unlock",
     "node_create", "node_destroy", "make_room", "grow_index", "node_put", "node_take",
