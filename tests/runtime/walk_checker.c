@@ -1,6 +1,6 @@
-/* walk_checker.c: a library to preload: every Nth malloc of the program walks the stack by our walk and by
-   libunwind's, and compares them frame by frame. At exit it writes
-   "walks differences shorter" to the file TM_WALKS. */
+/* walk_checker.c: a library to preload: each malloc of the program walks the stack by our walk, so that reuse is as in
+   earnest; one in TM_WALKS_EVERY, 7 if it is not set, by libunwind's too, and compares the two frame by frame. At exit it
+   writes "walks differences shorter" to the file TM_WALKS. */
 
 #define _GNU_SOURCE
 #include "capture.h"
@@ -15,15 +15,11 @@
 #include <unistd.h>
 
 #define LIMIT 25
-/* All go through our walk, so that reuse is as in earnest; so many are compared. */
-#ifndef EVERY
-#define EVERY 7
-#endif
-
 extern void *__libc_malloc(size_t size);
 
 static _Thread_local int inside;
 static unsigned long calls, walks, differences, shorter;
+static unsigned long every = 7;
 static char *results;
 
 static uint32_t walk_by_libunwind(void **frames, const void *first, bool *ended)
@@ -94,7 +90,7 @@ __attribute__((visibility("default"))) void *malloc(size_t size)
     struct call_point caller = CAPTURE_CALLER();
     struct traceback traceback;
     struct tm_lane *lane = lane_claim();
-    if (capture_walk(lane, caller, LIMIT, &traceback) && __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED) % EVERY == 0)
+    if (capture_walk(lane, caller, LIMIT, &traceback) && __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED) % every == 0)
         compare(&traceback, caller.return_address);
     lane_release(lane);
     inside = 0;
@@ -105,6 +101,9 @@ __attribute__((constructor)) static void start(void)
 {
     unw_set_caching_policy(unw_local_addr_space, UNW_CACHE_PER_THREAD);
     results = getenv("TM_WALKS");
+    const char *given = getenv("TM_WALKS_EVERY");
+    if (given)
+        every = strtoul(given, NULL, 10);
 }
 
 __attribute__((destructor)) static void finish(void)
