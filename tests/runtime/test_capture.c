@@ -408,7 +408,7 @@ static void ends_at_a_call_to_nowhere(void)
         if (sigsetjmp(after_fault, 1) == 0)
             nowhere();
         sigaction(SIGSEGV, &before, NULL);
-        CU_ASSERT_EQUAL(at_fault.nframe, 2);
+        CU_ASSERT(at_fault.nframe >= 2);
         CU_ASSERT_TRUE(at_fault.cut);
     }
 }
