@@ -11,11 +11,10 @@
 /* In a key: the frame stopped at the program counter, it did not call from there. */
 #define RULE_EXACT (UINT64_C(1) << 63)
 
-/* A packed rule. From the low end: kind in 3 bits, whether rbp was saved, whether the kind is
-   UNWIND_RSP; from bit 16 on, where: so many words
-   from the return address (from rbp with UNWIND_DRAP), signed, 0 where it was not saved; from bit 32 on cfa_offset in
-   bytes, signed. A packed UNWIND_RSP or UNWIND_RBP leads upward, and has saved rbp between rsp and the return
-   address: nobody needs to check that again. */
+/* A packed rule. From the low end: kind in 3 bits, whether rbp was saved, whether the kind is UNWIND_RSP; from bit 16
+   on, where rbp was saved: so many words from the return address (from rbp with UNWIND_DRAP), signed, 0 where it was
+   not; from bit 32 on cfa_offset in bytes, signed. A packed UNWIND_RSP or UNWIND_RBP leads upward, and has saved rbp
+   between rsp and the return address: nobody needs to check that again. */
 #define RULE_KIND 7u
 #define RULE_RBP_SAVED 8u
 #define RULE_BY_RSP 16u
