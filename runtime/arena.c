@@ -1,4 +1,5 @@
-/* arena.c: slabs. Each kind grows by doubling slabs; a bump pointer hands out, lists by size take back.
+/* arena.c: slabs. Each kind grows by doubling slabs; a bump pointer hands out, lists by size take back. A slab's pages
+   are asked for some at a time, ahead of the pointer.
 
    Two threads that write to one line of memory, each to its own piece, cost each other more than all the rest of
    recording a block. So a thread with a lane of its own cuts small pieces from runs of its own, and takes first what it
