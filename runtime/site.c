@@ -19,6 +19,7 @@
 #endif
 
 #define FIRST_CELLS 1024
+#define FEW_CELLS 16384
 #define CELLS_TOGETHER 8 /* one cache line */
 #define UNITS_PER_SEGMENT (1u << TM_SEGMENT_SHIFT)
 #define HASH_LANES 4
@@ -138,35 +139,43 @@ static inline __attribute__((no_sanitize("thread"))) unsigned which_of_four(cons
 }
 #endif
 
-/* Of the cells where the search starts, the last that has the hash's upper half: a site made anew lies after those that
-   were retired. Any other if none has. A hint: the cell is yet to be loaded as others' stores require. */
-static inline __attribute__((no_sanitize("thread"))) const uint64_t *likely_cell(const struct table *in, uint64_t hash)
+/* Which of the CELLS_TOGETHER cells have the hash's upper half. A hint: a cell is yet to be loaded as others' stores
+   require. */
+static inline __attribute__((no_sanitize("thread"))) unsigned which_cells(const uint64_t *cells, uint64_t hash)
 {
-    const uint64_t *cells = &in->cells[table_start(in, hash)];
 #ifdef __SSE2__
     __m128i wanted = _mm_shuffle_epi32(_mm_set_epi64x(0, (int64_t)hash), _MM_SHUFFLE(1, 1, 1, 1));
-    unsigned same = which_of_four(cells, wanted) | which_of_four(cells + 4, wanted) << 4;
-    return cells + (31 - __builtin_clz(same | 1));
+    return which_of_four(cells, wanted) | which_of_four(cells + 4, wanted) << 4;
 #else
-    const uint64_t *likely = cells;
-    for (int i = 1; i < CELLS_TOGETHER; i++)
-        likely = state_peek(cells[i]) >> 32 == hash >> 32 ? cells + i : likely;
-    return likely;
+    unsigned same = 0;
+    for (int i = 0; i < CELLS_TOGETHER; i++)
+        same |= (unsigned)(state_peek(cells[i]) >> 32 == hash >> 32) << i;
+    return same;
 #endif
 }
 
-/* The number found, or 0. */
+/* The number in the last of the cells that SAME says: a site made anew lies after those that were retired. */
+static inline uint32_t last_number(const uint64_t *cells, unsigned same)
+{
+    return (uint32_t)state_load(cells[31 - __builtin_clz(same)]);
+}
+
+/* The number found, or 0. Cells are used up from the first of those together to the last, so one that is free ends the
+   search. */
 static uint32_t find(const struct table *in, uint64_t hash, uint32_t domain, uint32_t size_high,
                      const struct traceback *traceback)
 {
     if (!in)
         return 0;
-    for (uint64_t at = table_start(in, hash);; at = (at + 1) & table_mask(in)) {
-        uint64_t cell = state_load(in->cells[at]);
-        if (cell == 0)
+    for (uint64_t at = table_start(in, hash);; at = (at + CELLS_TOGETHER) & in->start_mask) {
+        const uint64_t *cells = &in->cells[at];
+        for (unsigned same = which_cells(cells, hash); same; same ^= 1u << (31 - __builtin_clz(same))) {
+            uint32_t number = last_number(cells, same);
+            if (number != 0 && site_is(site_at(number), domain, size_high, traceback))
+                return number;
+        }
+        if (state_load(cells[CELLS_TOGETHER - 1]) == 0)
             return 0;
-        if (cell >> 32 == hash >> 32 && site_is(site_at((uint32_t)cell), domain, size_high, traceback))
-            return (uint32_t)cell;
     }
 }
 
@@ -247,9 +256,17 @@ static uint32_t take_number(uint32_t nframe)
     return number;
 }
 
+/* How many of the table's cells are used before it grows: fewer while it is small, so that few sites lie elsewhere than
+   where their search starts; later the memory counts for more. */
+static uint64_t cells_to_use(void)
+{
+    uint64_t cells = table ? table_mask(table) + 1 : 0;
+    return cells < FEW_CELLS ? cells / 2 : cells / 4 * 3;
+}
+
 static uint32_t make(uint64_t hash, uint32_t domain, uint32_t size_high, const struct traceback *traceback)
 {
-    if ((!table || cells_used > table_mask(table) / 4 * 3) && !table_grow() &&
+    if (cells_used >= cells_to_use() && !table_grow() &&
         (!table || cells_used == table_mask(table)))
         return 0;
     uint32_t number = take_number(traceback->nframe);
@@ -294,7 +311,11 @@ uint32_t site_intern(uint32_t domain, uint32_t size_high, const struct traceback
 {
     uint64_t hash = hash_of(domain, size_high, traceback);
     const struct table *in = state_load(table);
-    uint32_t number = state_likely(in) ? (uint32_t)state_load(*likely_cell(in, hash)) : 0;
+    if (state_unlikely(!in))
+        return search_or_make(hash, domain, size_high, traceback);
+    const uint64_t *cells = &in->cells[table_start(in, hash)];
+    unsigned same = which_cells(cells, hash);
+    uint32_t number = state_likely(same) ? last_number(cells, same) : 0;
     if (state_likely(number != 0) && state_likely(site_is(site_at(number), domain, size_high, traceback)))
         return number;
     return search_or_make(hash, domain, size_high, traceback);
