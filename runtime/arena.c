@@ -17,16 +17,24 @@
 #define LARGEST_SLAB ((size_t)4 << 20)
 #define PAGE ((size_t)1 << TM_PAGE_SHIFT)
 #define SEGMENT_SIZE ((size_t)TM_SITE_UNIT << TM_SEGMENT_SHIFT)
-#define KINDS 4
+#define KINDS 5
 #define LINE ((size_t)64)
 #define FILL_MOST ((size_t)64 << 10)
 
-/* A free piece's first two words. Each stays below 1 << TM_SIZE_BITS, so that a reader who takes them for
-   entries sees site 0. */
+/* A free piece's first two words. Each stays below 1 << TM_SIZE_BITS, so that a reader who takes the second for an
+   entry sees site 0. */
 struct free_piece {
     uint64_t next_low;
     uint64_t next_high;
 };
+
+#define LISTS (ARENA_GIVE_FINE / 8 + (ARENA_GIVE_MAX - ARENA_GIVE_FINE) / 64 + 1)
+
+/* The number of the list for pieces of SIZE bytes. */
+static size_t list_of(size_t size)
+{
+    return size <= ARENA_GIVE_FINE ? size / 8 : ARENA_GIVE_FINE / 8 + (size - ARENA_GIVE_FINE) / 64;
+}
 
 /* The part of a slab that a pool has not handed out yet. */
 struct run {
@@ -35,7 +43,7 @@ struct run {
 };
 
 struct pool {
-    _Alignas(128) struct free_piece *free_pieces[KINDS][ARENA_GIVE_MAX / 8 + 1];
+    _Alignas(128) struct free_piece *free_pieces[KINDS][LISTS];
     struct run runs[KINDS];
     size_t kept; /* bytes of free pieces */
 };
@@ -143,7 +151,7 @@ static void *take_fresh(enum tm_slab_kind kind, size_t size)
 
 static void *take_free(struct pool *pool, enum tm_slab_kind kind, size_t size)
 {
-    struct free_piece **list = &pool->free_pieces[kind][size / 8];
+    struct free_piece **list = &pool->free_pieces[kind][list_of(size)];
     struct free_piece *piece = *list;
     if (!piece)
         return NULL;
@@ -155,7 +163,7 @@ static void *take_free(struct pool *pool, enum tm_slab_kind kind, size_t size)
 
 static void give(struct pool *pool, enum tm_slab_kind kind, void *memory, size_t size)
 {
-    struct free_piece *piece = memory, **list = &pool->free_pieces[kind][size / 8];
+    struct free_piece *piece = memory, **list = &pool->free_pieces[kind][list_of(size)];
     piece->next_low = (uintptr_t)*list & UINT32_MAX;
     piece->next_high = (uint64_t)(uintptr_t)*list >> 32;
     state_publish(*list, piece);
@@ -192,13 +200,15 @@ static void *cut(struct pool *pool, enum tm_slab_kind kind, size_t size)
 {
     struct run *run = &pool->runs[kind];
     if (run->left < size) {
+        /* Nodes lie one after the other, without a rest between them. */
+        size_t length = kind == TM_SLAB_NODE ? RUN_SIZE / size * size : RUN_SIZE;
         lock_acquire(&arena_lock);
-        char *fresh = take_fresh(kind, RUN_SIZE);
+        char *fresh = take_fresh(kind, length);
         lock_release(&arena_lock);
         if (!fresh)
             return NULL;
         give_rest(pool, kind);
-        *run = (struct run){fresh, RUN_SIZE};
+        *run = (struct run){fresh, length};
     }
     void *memory = run->start;
     run->start += size;
@@ -210,7 +220,7 @@ void *arena_take(enum tm_slab_kind kind, size_t size)
 {
     struct pool *pool = size <= CUT_MOST ? own_pool() : NULL;
     void *memory = pool ? take_free(pool, kind, size) : NULL;
-    if (pool && !memory && !state_peek(pool_of_all.free_pieces[kind][size / 8]))
+    if (pool && !memory && !state_peek(pool_of_all.free_pieces[kind][list_of(size)]))
         memory = cut(pool, kind, size);
     return memory ? memory : take_shared(kind, size);
 }

@@ -19,9 +19,11 @@ void *arena_take(enum tm_slab_kind kind, size_t size);
    at once. SIZE is more than ARENA_GIVE_MAX. */
 void *arena_take_table(size_t size);
 
-/* Takes back what arena_take gave, with the same KIND and SIZE, 16 to ARENA_GIVE_MAX bytes.
-   Of kind NODE and ENTRY every entry in it must be zero, so that readers find no block there. */
-#define ARENA_GIVE_MAX 1024
+/* Takes back what arena_take gave, with the same KIND and SIZE, 16 to ARENA_GIVE_MAX bytes; a multiple of 64 if it is
+   more than ARENA_GIVE_FINE.
+   Of kind ENTRY every entry in it must be zero, so that readers find no block there. */
+#define ARENA_GIVE_FINE 256
+#define ARENA_GIVE_MAX 2560
 #define ARENA_SLACK 64
 void arena_give(enum tm_slab_kind kind, void *memory, size_t size);
 

@@ -36,6 +36,12 @@ static inline void lane_release(struct tm_lane *lane)
     state_thread.claim = NULL;
 }
 
+/* The lane that the thread has claimed. */
+static inline struct tm_lane *lane_claimed(void)
+{
+    return (struct tm_lane *)(void *)((char *)state_thread.claim - offsetof(struct tm_lane, claimed));
+}
+
 /* What lane_count does now and then: the peak is counted anew; the sum of all lanes may be a new one. */
 void lane_start_anew(struct tm_lane *lane, uint32_t resets);
 void lane_look_at_peak(struct tm_lane *lane);

@@ -10,22 +10,23 @@
      page       4096 bytes of the program's address space
      phase      address & 15. malloc's blocks have phase 0; tracked addresses may have any
      node       the skiplist's element: all live blocks of one domain that start in one page, in one phase
-     slot       a block's place in its node, 0..255. It does not move while the block lives
-     chunk      the entries of a run of slots
+     line       64 bytes with the entries of a node's blocks that start in one part of its page
+     slot       an entry's place in its line
      slab       a piece of anonymous memory that the runtime took from the kernel
 
    How a reader finds the live blocks
      - Start at `tm_layout`; when no symbol leads there, search memory for its magic: the copy that is
        meant holds its own address in `self`.
-     - For statistics: walk the slabs from `tm_state.slabs`; in those of kind NODE and ENTRY every live block
-       has exactly one entry, and every 8-byte entry whose site is not 0 is a live block. A node's first
-       TM_NODE_INLINE words are its inline entries; an ENTRY slab is nothing but entries.
-     - For addresses and order: walk `next` from `tm_state.head`; the nodes rise by (domain, key). A block in
-       slot s starts at (key & ~15) + offset * 16 + (key & 15), where offset is offsets[s].
+     - For statistics: walk the slabs from `tm_state.slabs`. Those of kind ENTRY are nothing but lines, and every entry
+       in them whose site is not 0 is a live block; only of the lines that a lane says it moves (tm_lane.growing), those
+       that the node does not lead to are to be left out.
+     - For addresses and order: walk `next` from `tm_state.head`; the nodes rise by (domain, key). `page->lines` leads
+       to a node's lines, and says in its low bits how many there are. The block of an entry starts at
+       (key & ~15) + offset * 16 + (key & 15), where offset is the entry's byte of `offsets` in its line.
 
    Publication: every field that a reader follows is written by one aligned store, after what it leads to.
    A stop at any instruction shows a block either present or absent. What moves is copied first and then
-   switched by one store; entries never move. */
+   switched by one store. */
 
 #ifndef TM_LAYOUT_H
 #define TM_LAYOUT_H
@@ -54,6 +55,7 @@
 #define TM_PAGE_SHIFT 12
 #define TM_PHASE_MASK 15
 #define TM_OFFSET_SHIFT 4 /* offsets count units of 16 bytes */
+#define TM_PAGE_OFFSETS (1 << (TM_PAGE_SHIFT - TM_OFFSET_SHIFT))
 
 /* entry = site << TM_SIZE_BITS | low bits of the size; the site's size_high holds the bits above. */
 #define TM_SIZE_BITS 38
@@ -64,17 +66,18 @@
 #define TM_SEGMENT_SHIFT 14
 #define TM_SEGMENT_COUNT (1 << (TM_SITE_BITS - TM_SEGMENT_SHIFT))
 
-/* Slots 0..3 are inline in the node; chunk k holds slots 4<<k .. (8<<k)-1. */
-#define TM_NODE_INLINE 4
-#define TM_NODE_CHUNKS 6
-#define TM_NODE_SLOTS 256
+/* A node's n lines part its page evenly: a block at `offset` is in line offset * n >> 8. */
+#define TM_LINE_ENTRIES 7
+#define TM_LINES_MASK 63 /* lines are aligned to 64 bytes; these bits of tm_page.lines are their number */
+#define TM_LINES_MOST 37
 #define TM_LEVELS 16
 
 enum tm_slab_kind {
     TM_SLAB_OTHER = 0, /* writer's tables; nothing that a reader scans */
     TM_SLAB_NODE = 1,  /* struct tm_node, one after the other */
-    TM_SLAB_ENTRY = 2, /* entries */
+    TM_SLAB_ENTRY = 2, /* struct tm_line, one after the other */
     TM_SLAB_SITE = 3,  /* one segment of sites */
+    TM_SLAB_PAGE = 4,  /* struct tm_page, where nodes lead to */
 };
 
 /* A slab's first bytes. Its payload starts at the slab's address + TM_SLAB_HEADER. Slabs are never returned
@@ -91,37 +94,31 @@ struct tm_slab {
     uint64_t reserved[2];
 };
 
-/* The offsets of a node's slots once it has more than TM_NODE_INLINE; replaced by a larger copy as it grows.
-   After the offsets follow words of the writer's own. */
-struct tm_index {
-    uint32_t capacity; /* slots: 8, 16, 32, 64, 128 or 256 */
-    uint32_t reserved;
-    uint8_t offsets[]; /* capacity of them */
+/* By the lock of its page. An entry is written after its offset. */
+struct tm_line {
+    uint64_t offsets; /* slot i's in the 8 bits from 8 * i up; in bit 56 + i the writer's: it is used */
+    uint64_t entries[TM_LINE_ENTRIES]; /* site 0: no block */
 };
 
 struct tm_node;
+
+/* What of a node changes with its blocks. */
+struct tm_page {
+    TM_ADDRESS(struct tm_node, node);  /* the writer's: NULL or the page's, and its lock in bit 0 */
+    TM_ADDRESS(struct tm_line, lines); /* their address | their number; replaced by more of them as the page fills */
+};
 
 struct tm_level {
     TM_ADDRESS(struct tm_node, next);
 };
 
-struct tm_chunk {
-    TM_ADDRESS(uint64_t, entries);
-};
-
 struct tm_node {
-    uint64_t entries[TM_NODE_INLINE]; /* slots 0..3 */
-    uint64_t key;                     /* page address | phase */
+    uint64_t key; /* page address | phase */
     uint32_t domain;
-    uint8_t height;   /* levels this node is linked in, 1..TM_LEVELS */
-    uint8_t occupied; /* slots 0..3, the writer's; unused once there is an index */
-    uint16_t spare;
-    TM_ADDRESS(struct tm_node, next);       /* level 0 */
-    TM_ADDRESS(struct tm_level, tower);     /* next nodes of levels 1..height-1, 8 bytes each; NULL at height 1 */
-    TM_ADDRESS(struct tm_index, index);     /* NULL: offsets are inline */
-    uint8_t offsets[TM_NODE_INLINE];        /* slots 0..3, where there is no index; else the writer's */
-    uint32_t reserved;                      /* the writer's */
-    struct tm_chunk chunks[TM_NODE_CHUNKS]; /* chunk k: 4 << k entries; NULL until needed */
+    uint32_t height;                    /* levels this node is linked in, 1..TM_LEVELS */
+    TM_ADDRESS(struct tm_node, next);   /* level 0 */
+    TM_ADDRESS(struct tm_level, tower); /* next nodes of levels 1..height-1, 8 bytes each; NULL at height 1 */
+    TM_ADDRESS(struct tm_page, page);   /* NULL in the head, and in a node that is not in use */
 };
 
 /* Program counters are return addresses, most recent call first. A frame that a signal interrupted is
@@ -175,10 +172,13 @@ struct tm_lane {
     uint32_t claimed; /* enum tm_claim */
     uint32_t
         resets; /* the tm_state.resets that `high` is of; where it is another, `high` counts for nothing; by claim */
-    TM_ADDRESS(struct walk, walk); /* the writer's: the last stack walk; by claim */
-    int64_t looked;                /* what bytes was when the lane last looked at the peak; by claim */
-    int64_t blocks;                /* added under this lane, less those removed under it; by claim */
-    uint64_t padding[10];
+    TM_ADDRESS(struct walk, walk);       /* the writer's: the last stack walk; by claim */
+    int64_t looked;                      /* what bytes was when the lane last looked at the peak; by claim */
+    int64_t blocks;                      /* added under this lane, less those removed under it; by claim */
+    TM_ADDRESS(struct tm_page, growing); /* whose blocks move from some lines to others, NULL: none; by claim */
+    TM_ADDRESS(struct tm_line, from);    /* as tm_page.lines; valid while `growing` is not NULL; by claim */
+    TM_ADDRESS(struct tm_line, to);      /* the same */
+    uint64_t padding[7];
 };
 
 enum tm_mode {

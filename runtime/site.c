@@ -266,8 +266,7 @@ static uint64_t cells_to_use(void)
 
 static uint32_t make(uint64_t hash, uint32_t domain, uint32_t size_high, const struct traceback *traceback)
 {
-    if (cells_used >= cells_to_use() && !table_grow() &&
-        (!table || cells_used == table_mask(table)))
+    if (cells_used >= cells_to_use() && !table_grow() && (!table || cells_used == table_mask(table)))
         return 0;
     uint32_t number = take_number(traceback->nframe);
     if (number == 0)

@@ -1,7 +1,7 @@
 /* skiplist.c: nodes in the order of (domain, key).
 
-   Locks, in the order in which they are taken: a page's cell, then order_lock. The other way round only for
-   cells of pages that have a node: whoever holds such a cell never asks for order_lock.
+   Locks, in the order in which they are taken: a page's, then order_lock. The other way round only for pages that
+   have a node: whoever holds one of these never asks for order_lock.
    Links are made bottom up and unmade top down, each by one store, under order_lock. */
 
 #include "skiplist.h"
@@ -108,19 +108,23 @@ static void unlink_node(struct tm_node *node, struct tm_node *before[TM_LEVELS])
     node_destroy(node);
 }
 
+static struct tm_page *directory_page(const struct tm_node *node)
+{
+    return uses_directory(node->domain, (uintptr_t)node->key) ? node->page : NULL;
+}
+
 /* Unlinks NODE if it has no blocks and nobody holds its page. */
 static bool reclaim(struct tm_node *node, struct tm_node *before[TM_LEVELS])
 {
-    directory_cell *cell =
-        uses_directory(node->domain, (uintptr_t)node->key) ? directory_find((uintptr_t)node->key) : NULL;
+    struct tm_page *page = directory_page(node);
     struct tm_node *held;
-    if (cell && !directory_try_lock(cell, &held))
+    if (page && !directory_try_lock(page, &held))
         return false;
-    bool empty = node_is_empty(node);
+    bool empty = page_is_empty(node->page);
     if (empty)
         unlink_node(node, before);
-    if (cell)
-        directory_unlock(cell, empty ? NULL : node);
+    if (page)
+        directory_unlock(page, empty ? NULL : node);
     return empty;
 }
 
@@ -141,14 +145,14 @@ static void sweep(void)
     forget_last();
 }
 
-/* Makes and links the node of (domain, key), which has none. */
-static struct tm_node *link_new(uint32_t domain, uint64_t key)
+/* Makes and links the node of (domain, key), which has none. PAGE: as node_create takes it. */
+static struct tm_node *link_new(uint32_t domain, uint64_t key, struct tm_page *page)
 {
     if (made_since_sweep >= SWEEP_AT_LEAST && made_since_sweep >= tm_state.node_count / 2)
         sweep();
     struct tm_node *before[TM_LEVELS];
     search_from_last(domain, key, before);
-    struct tm_node *node = node_create(domain, key, random_height());
+    struct tm_node *node = node_create(domain, key, random_height(), page);
     if (!node)
         return NULL;
     for (unsigned level = 0; level < node->height; level++)
@@ -164,11 +168,11 @@ static struct tm_node *link_new(uint32_t domain, uint64_t key)
 
 /* Under the lock of a page without a node. Asks once more whether we trace: skiplist_clear holds order_lock
    and would not find this node. */
-static enum skiplist_result make_page_node(uintptr_t address, struct tm_node **node)
+static enum skiplist_result make_page_node(uintptr_t address, struct tm_page *page, struct tm_node **node)
 {
     lock_acquire(&order_lock);
     bool tracing = state_is_tracing();
-    *node = tracing ? link_new(0, node_key(address)) : NULL;
+    *node = tracing ? link_new(0, node_key(address), page) : NULL;
     lock_release(&order_lock);
     if (*node)
         return SKIPLIST_DONE;
@@ -179,31 +183,31 @@ static enum skiplist_result make_page_node(uintptr_t address, struct tm_node **n
 static __attribute__((noinline, cold)) enum skiplist_result put_patiently(uintptr_t address, uint64_t entry,
                                                                           uint64_t *old)
 {
-    directory_cell *cell = directory_make(address);
-    if (!cell)
+    struct tm_page *page = directory_make(address);
+    if (!page)
         return SKIPLIST_NO_MEMORY;
-    struct tm_node *node = directory_lock(cell);
+    struct tm_node *node = directory_lock(page);
     enum skiplist_result result = state_is_tracing() ? SKIPLIST_DONE : SKIPLIST_OFF;
     if (result == SKIPLIST_DONE && !node)
-        result = make_page_node(address, &node);
-    if (result == SKIPLIST_DONE && !node_put_any(node, node_offset(address), entry, old))
+        result = make_page_node(address, page, &node);
+    if (result == SKIPLIST_DONE && !page_put(page, page_offset(address), entry, old))
         result = SKIPLIST_NO_MEMORY;
-    directory_unlock(cell, node);
+    directory_unlock(page, node);
     return result;
 }
 
 static enum skiplist_result put_by_page(uintptr_t address, uint64_t entry, uint64_t *old)
 {
-    directory_cell *cell = directory_find(address);
+    struct tm_page *page = directory_find(address);
     struct tm_node *node;
-    if (state_unlikely(!cell || !directory_try_lock(cell, &node)))
+    if (state_unlikely(!page || !directory_try_lock(page, &node)))
         return put_patiently(address, entry, old);
     if (state_unlikely(!node || !state_surely_traces())) {
-        directory_unlock(cell, node);
+        directory_unlock(page, node);
         return put_patiently(address, entry, old);
     }
-    bool has_room = node_put(node, node_offset(address), entry, old);
-    directory_unlock(cell, node);
+    bool has_room = page_put(page, page_offset(address), entry, old);
+    directory_unlock(page, node);
     return state_likely(has_room) ? SKIPLIST_DONE : SKIPLIST_NO_MEMORY;
 }
 
@@ -216,8 +220,8 @@ static __attribute__((noinline, cold)) enum skiplist_result put_by_search(uint32
         struct tm_node *before[TM_LEVELS];
         struct tm_node *node = search(domain, node_key(address), before);
         if (!node)
-            node = link_new(domain, node_key(address));
-        result = node && node_put_any(node, node_offset(address), entry, old) ? SKIPLIST_DONE : SKIPLIST_NO_MEMORY;
+            node = link_new(domain, node_key(address), NULL);
+        result = node && page_put(node->page, page_offset(address), entry, old) ? SKIPLIST_DONE : SKIPLIST_NO_MEMORY;
     }
     lock_release(&order_lock);
     return result;
@@ -233,23 +237,23 @@ enum skiplist_result skiplist_put(uint32_t domain, uintptr_t address, uint64_t e
 
 static uint64_t take_by_page(uintptr_t address)
 {
-    directory_cell *cell = directory_find(address);
-    if (state_unlikely(!cell))
+    struct tm_page *page = directory_find(address);
+    if (state_unlikely(!page))
         return 0;
-    struct tm_node *node = directory_lock(cell);
-    uint64_t entry = state_likely(node != NULL) ? node_take(node, node_offset(address)) : 0;
-    directory_unlock(cell, node);
+    struct tm_node *node = directory_lock(page);
+    uint64_t entry = state_likely(node != NULL) ? page_take(page, page_offset(address)) : 0;
+    directory_unlock(page, node);
     return entry;
 }
 
 static uint64_t get_by_page(uintptr_t address)
 {
-    directory_cell *cell = directory_find(address);
-    if (!cell)
+    struct tm_page *page = directory_find(address);
+    if (!page)
         return 0;
-    struct tm_node *node = directory_lock(cell);
-    uint64_t entry = node ? node_get(node, node_offset(address)) : 0;
-    directory_unlock(cell, node);
+    struct tm_node *node = directory_lock(page);
+    uint64_t entry = node ? page_get(page, page_offset(address)) : 0;
+    directory_unlock(page, node);
     return entry;
 }
 
@@ -258,8 +262,8 @@ static __attribute__((noinline, cold)) uint64_t look_by_search(uint32_t domain, 
     struct tm_node *before[TM_LEVELS];
     state_acquire(&order_lock);
     struct tm_node *node = search(domain, node_key(address), before);
-    uint8_t offset = node_offset(address);
-    uint64_t entry = !node ? 0 : take ? node_take_any(node, offset) : node_get(node, offset);
+    uint8_t offset = page_offset(address);
+    uint64_t entry = !node ? 0 : take ? page_take(node->page, offset) : page_get(node->page, offset);
     lock_release(&order_lock);
     return entry;
 }
@@ -285,12 +289,17 @@ static struct tm_node *node_after(const struct skiplist_cursor *cursor)
     return found ? found->next : before[0]->next;
 }
 
-static unsigned copy_blocks(struct tm_node *node, struct skiplist_block *blocks)
+struct copy {
+    const struct tm_node *node;
+    struct skiplist_block *blocks;
+    unsigned count;
+};
+
+static void copy_block(void *argument, struct tm_line *line, unsigned slot)
 {
-    unsigned count = 0;
-    for (int slot = node_next(node, 0); slot >= 0; slot = node_next(node, slot + 1))
-        blocks[count++] = (struct skiplist_block){node_address(node, slot), node_entry(node, slot)};
-    return count;
+    struct copy *copy = argument;
+    uintptr_t address = node_address(copy->node, page_offset_in(line, slot));
+    copy->blocks[copy->count++] = (struct skiplist_block){address, line->entries[__builtin_ctz(slot)]};
 }
 
 bool skiplist_read_node(struct skiplist_cursor *cursor, struct skiplist_block *blocks, unsigned *count)
@@ -298,37 +307,42 @@ bool skiplist_read_node(struct skiplist_cursor *cursor, struct skiplist_block *b
     state_acquire(&order_lock);
     struct tm_node *node = node_after(cursor);
     if (node) {
-        directory_cell *cell =
-            uses_directory(node->domain, (uintptr_t)node->key) ? directory_find((uintptr_t)node->key) : NULL;
-        if (cell)
-            directory_lock_within(cell);
-        *count = copy_blocks(node, blocks);
+        struct tm_page *page = directory_page(node);
+        if (page)
+            directory_lock_within(page);
+        struct copy copy = {node, blocks, 0};
+        page_visit(node->page, copy_block, &copy);
+        *count = copy.count;
         *cursor = (struct skiplist_cursor){true, node->domain, node->key};
-        if (cell)
-            directory_unlock(cell, node);
+        if (page)
+            directory_unlock(page, node);
     }
     lock_release(&order_lock);
     return node != NULL;
 }
 
-static void clear_node(struct tm_node *node, void (*dropped)(void *argument, uint64_t entry), void *argument)
+struct drop {
+    void (*dropped)(void *argument, uint64_t entry);
+    void *argument;
+};
+
+static void drop_block(void *argument, struct tm_line *line, unsigned slot)
 {
-    for (int slot = node_next(node, 0); slot >= 0; slot = node_next(node, slot + 1))
-        dropped(argument, node_empty(node, slot));
+    const struct drop *drop = argument;
+    drop->dropped(drop->argument, page_empty_slot(line, slot));
 }
 
 void skiplist_clear(void (*dropped)(void *argument, uint64_t entry), void *argument)
 {
+    struct drop drop = {dropped, argument};
     state_acquire(&order_lock);
     for (struct tm_node *node = head.next; node; node = node->next) {
-        if (!uses_directory(node->domain, (uintptr_t)node->key)) {
-            clear_node(node, dropped, argument);
-            continue;
-        }
-        directory_cell *cell = directory_find((uintptr_t)node->key);
-        directory_lock_within(cell);
-        clear_node(node, dropped, argument);
-        directory_unlock(cell, node);
+        struct tm_page *page = directory_page(node);
+        if (page)
+            directory_lock_within(page);
+        page_visit(node->page, drop_block, &drop);
+        if (page)
+            directory_unlock(page, node);
     }
     sweep();
     lock_release(&order_lock);

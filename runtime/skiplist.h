@@ -29,7 +29,7 @@ uint64_t skiplist_take(uint32_t domain, uintptr_t address);
 uint64_t skiplist_get(uint32_t domain, uintptr_t address);
 
 /* Reads the blocks node by node, in order; the caller has claimed no lane. False at the end. BLOCKS has room for
-   TM_NODE_SLOTS; COUNT may be 0. Each node is read as it is at one moment; blocks come and go between two calls. */
+   TM_PAGE_OFFSETS; COUNT may be 0. Each node is read as it is at one moment; blocks come and go between two calls. */
 struct skiplist_block {
     uintptr_t address;
     uint64_t entry;

@@ -37,7 +37,7 @@ struct batch {
 struct work {
     struct snapfile file;
     struct batch batch;
-    struct skiplist_block page[TM_NODE_SLOTS];
+    struct skiplist_block page[TM_PAGE_OFFSETS];
     const struct tm_site *sites[BATCH];
     char program[SNAPFILE_PATH_MAX];
     char text[256 << 10];

@@ -50,8 +50,7 @@ __attribute__((visibility("default"), used)) const struct tm_layout tm_layout = 
 
 _Static_assert(sizeof(TM_LAYOUT_MAGIC) == 17, "the magic is 16 bytes and a terminator");
 _Static_assert(sizeof(struct tm_slab) == TM_SLAB_HEADER, "a slab's header has its fixed size");
-_Static_assert(sizeof(struct tm_node) == 128, "a node is two cache lines");
+_Static_assert(sizeof(struct tm_line) == TM_LINES_MASK + 1, "a line's address has room for their number");
 _Static_assert(sizeof(struct tm_lane) == 128, "a lane has cache lines of its own");
-_Static_assert(offsetof(struct tm_node, key) == 8 * TM_NODE_INLINE, "a node starts with its entries");
 _Static_assert(offsetof(struct tm_state, lanes) % 128 == 0, "lanes share no cache line with anything");
 _Static_assert(sizeof(struct tm_site) % 8 == 0, "frames follow a site without a gap");

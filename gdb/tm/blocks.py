@@ -6,18 +6,17 @@ reads is not trusted: pointers may be NULL or garbage, and damage costs the bloc
 
 from __future__ import annotations
 
-import struct
 from array import array
 from bisect import bisect_right
 from collections import defaultdict
 from typing import Iterator, NamedTuple, Sequence
 
-from .layout import (ADDRESS_MASK, INDEX, NODE, NODE_CHUNKS, NODE_INLINE, NODE_SLOTS, OFFSET_SHIFT, SIZE_BITS,
-                     SLAB_ENTRY, SLAB_HEADER, SLAB_NODE, SLAB_OTHER)
+from .layout import (ADDRESS_MASK, LINE, LINE_WORDS, NODE, PAGE, SIZE_BITS, SLAB_ENTRY, SLAB_HEADER, SLAB_NODE,
+                     SLAB_PAGE, lines_range, offsets_in)
 from .memory import pieces, words
 from .tables import Stretch, Tables
 
-_NODE_CODES = "4QQ8xQQQ4s4x6Q"  # entries, key, next, tower, index, offsets, chunks
+_GRANULES = {SLAB_NODE: NODE.size, SLAB_PAGE: PAGE.size, SLAB_ENTRY: LINE.size}
 
 
 class Columns(NamedTuple):
@@ -45,8 +44,7 @@ class BlockTable:
 
     def __init__(self, tables: Tables) -> None:
         self._byteorder = tables.byteorder
-        self._node = struct.Struct(tables.order + _NODE_CODES)
-        self._index = struct.Struct(tables.order + "I")
+        self._order = tables.order
         self.stretches = sorted(_copies(tables), key=lambda stretch: stretch.address)
         self._starts = [stretch.address for stretch in self.stretches]
 
@@ -55,33 +53,25 @@ class BlockTable:
         columns = Columns(array("Q"), array("Q"))
         for kind, _, length, data in self.stretches:
             if kind == SLAB_NODE and data is not None:
-                for fields in self._node.iter_unpack(data[:length // NODE.size * NODE.size]):
-                    self._add_node(columns, fields)
+                whole = data[:length // NODE.size * NODE.size]
+                for key, page in NODE.iter_unpack(self._order, whole, "key", "page"):
+                    self._add_page(columns, key, page)
         return columns
 
-    def _add_node(self, columns: Columns, fields: tuple[int, ...]) -> None:
-        key, index = fields[NODE_INLINE], fields[NODE_INLINE + 3]
-        offsets = self._offsets(index) if index else fields[NODE_INLINE + 4]
-        for first, entries in self._runs(fields):
-            for entry, offset in zip(entries, offsets[first:]):  # type: ignore[index]
+    def _add_page(self, columns: Columns, key: int, page: int) -> None:
+        lines = self._lines_of(page)
+        for first in range(0, len(lines) // LINE_WORDS * LINE_WORDS, LINE_WORDS):
+            for entry, offset in zip(lines[first + 1:first + LINE_WORDS], offsets_in(lines[first])):
                 if entry >> SIZE_BITS:
-                    columns.addresses.append(key + (offset << OFFSET_SHIFT) & ADDRESS_MASK)
+                    columns.addresses.append(key + offset & ADDRESS_MASK)
                     columns.entries.append(entry)
 
-    def _runs(self, fields: tuple[int, ...]) -> Iterator[tuple[int, Sequence[int]]]:
-        """(first slot, entries) of the node's slots."""
-        yield 0, fields[:NODE_INLINE]
-        for chunk, address in enumerate(fields[-NODE_CHUNKS:]):
-            if address:
-                length = NODE_INLINE << chunk
-                yield length, words(self._bytes(address, 8 * length), self._byteorder)
-
-    def _offsets(self, address: int) -> memoryview:
-        header = self._bytes(address, INDEX.size)
-        if len(header) < INDEX.size:
-            return header
-        capacity, = self._index.unpack_from(header)
-        return self._bytes(address + INDEX.size, min(capacity, NODE_SLOTS))
+    def _lines_of(self, page: int) -> Sequence[int]:
+        data = self._bytes(page, PAGE.size)
+        if len(data) < PAGE.size:
+            return ()
+        start, end = lines_range(PAGE.unpack(self._order, data)["lines"])
+        return words(self._bytes(start, end - start), self._byteorder)
 
     def _bytes(self, address: int, length: int) -> memoryview:
         """What lies there, cut where the copy ends."""
@@ -95,10 +85,10 @@ class BlockTable:
 def _copies(tables: Tables) -> Iterator[Stretch]:
     """The slabs that blocks lie in, each as far as it goes without a hole: what a node points to must not be cut."""
     for slab in tables.slabs():
-        if slab.kind not in (SLAB_NODE, SLAB_ENTRY, SLAB_OTHER):
+        if slab.kind not in _GRANULES:
             continue
         start, data = slab.address + SLAB_HEADER, bytearray()
-        for address, length, piece in pieces(tables.read, start, slab.used, NODE.size):
+        for address, length, piece in pieces(tables.read, start, slab.used, _GRANULES[slab.kind]):
             if piece is not None:
                 data += piece
                 continue

@@ -12,7 +12,7 @@ ABI_MINOR = 0
 
 SLAB_MAGIC = 0x544d534c
 SLAB_HEADER = 64
-SLAB_OTHER, SLAB_NODE, SLAB_ENTRY, SLAB_SITE = range(4)
+SLAB_OTHER, SLAB_NODE, SLAB_ENTRY, SLAB_SITE, SLAB_PAGE = range(5)
 SLAB_SIZE_MAX = 1 << 36
 SLABS_MAX = 1 << 20
 
@@ -33,9 +33,8 @@ SITE_CUT = 1
 FRAMES_MAX = 65535
 UNKNOWN_SITE = -1  # the number of one that cannot be read
 
-NODE_INLINE = 4
-NODE_CHUNKS = 6
-NODE_SLOTS = 256
+LINE_ENTRIES = 7
+LINES_MASK = 63
 LEVELS = 16
 LANES = 64
 LANE_STEP = 64 << 10  # bytes that a lane may move before it looks at the peak
@@ -84,7 +83,7 @@ STATE = Record("tm_state", ("mode", "I"), ("frame_limit", "I"), ("peak", "Q"), (
                ("unloads_lost", "Q"), ("started", "Q"), ("domains", "Q"), ("domain_count", "Q"),
                ("resets", "Q"), ("reserved", "16Q"), ("lanes", f"{LANES * 128}s"))
 LANE = Record("tm_lane", ("bytes", "q"), ("high", "q"), ("claimed", "I"), ("resets", "I"), ("walk", "Q"),
-              ("looked", "q"), ("blocks", "q"), ("padding", "10Q"))
+              ("looked", "q"), ("blocks", "q"), ("growing", "Q"), ("from", "Q"), ("to", "Q"), ("padding", "7Q"))
 SLAB = Record("tm_slab", ("magic", "I"), ("kind", "I"), ("size", "Q"), ("used", "Q"), ("next", "Q"),
               ("number", "Q"), ("filled", "Q"), ("reserved", "2Q"))
 SITE = Record("tm_site", ("hash", "Q"), ("domain", "I"), ("nframe", "I"), ("flags", "I"), ("size_high", "I"),
@@ -92,10 +91,21 @@ SITE = Record("tm_site", ("hash", "Q"), ("domain", "I"), ("nframe", "I"), ("flag
 MODULE = Record("tm_module", ("start", "Q"), ("end", "Q"), ("bias", "Q"), ("when", "Q"), ("unload", "I"),
                 ("build_id_length", "I"), ("build_id", f"{BUILD_ID_MAX}s"), ("path", f"{MODULE_PATH_MAX}s"))
 DOMAIN = Record("tm_domain", ("domain", "I"), ("name", f"{DOMAIN_NAME_MAX}s"))
-NODE = Record("tm_node", ("entries", f"{NODE_INLINE}Q"), ("key", "Q"), ("domain", "I"), ("height", "B"),
-              ("occupied", "B"), ("spare", "H"), ("next", "Q"), ("tower", "Q"), ("index", "Q"),
-              ("offsets", f"{NODE_INLINE}s"), ("reserved", "I"), ("chunks", f"{NODE_CHUNKS}Q"))
-INDEX = Record("tm_index", ("capacity", "I"), ("reserved", "I"))
+LINE = Record("tm_line", ("offsets", "Q"), ("entries", f"{LINE_ENTRIES}Q"))
+PAGE = Record("tm_page", ("node", "Q"), ("lines", "Q"))
+NODE = Record("tm_node", ("key", "Q"), ("domain", "I"), ("height", "I"), ("next", "Q"), ("tower", "Q"), ("page", "Q"))
+LINE_WORDS = LINE.size // 8
+
+
+def lines_range(lines: int) -> tuple[int, int]:
+    """Where the lines are that tm_page.lines leads to: (start, end)."""
+    start = lines & ~LINES_MASK
+    return start, start + (lines & LINES_MASK) * LINE.size
+
+
+def offsets_in(offsets: int) -> tuple[int, ...]:
+    """How far from its node's key the block of each slot starts. `offsets` is the line's."""
+    return tuple((offsets >> 8 * slot & 255) << OFFSET_SHIFT for slot in range(LINE_ENTRIES))
 
 
 class Slab(NamedTuple):

@@ -43,9 +43,10 @@ def pieces(read: Read, address: int, length: int, granule: int = 8) -> Iterator[
     hole costs few reads: what a core that was cut short holds is the front of each range.
     """
     end = address + length
-    for start in range(address, end, PIECE):
-        for part in _halves(read, start, min(PIECE, end - start), granule):
-            is_whole_piece = part[:2] == (start, min(PIECE, end - start))
+    most = PIECE // granule * granule
+    for start in range(address, end, most):
+        for part in _halves(read, start, min(most, end - start), granule):
+            is_whole_piece = part[:2] == (start, min(most, end - start))
             if part[2] is None and is_whole_piece and not is_readable(read, end - 1):
                 yield start, end - start, None
                 return

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .layout import (ABI_MAJOR, BUILD_ID_MAX, BYTE_ORDER, CLAIM_FREE, CLAIM_PAUSED, DOMAIN, DOMAINS_MAX, LANE,
-                     LANE_STEP, LAYOUT, MAGIC, MODE_FORKING, MODE_TRACING, MODULE, MODULES_MAX, SEGMENT_COUNT,
-                     SLAB, SLAB_HEADER, SLAB_MAGIC, SLAB_SIZE_MAX, SLABS_MAX, STATE, Module, Slab)
+                     LANE_STEP, LAYOUT, MAGIC, MODE_FORKING, MODE_TRACING, MODULE, MODULES_MAX, PAGE, SEGMENT_COUNT,
+                     SLAB, SLAB_HEADER, SLAB_MAGIC, SLAB_SIZE_MAX, SLABS_MAX, STATE, Module, Slab, lines_range)
 from .memory import LayoutError, Read, Unreadable, pieces, words
 from .tables import Tables
 
@@ -81,7 +81,8 @@ class Runtime(Tables):
             fields = self.record(STATE, self._state_address)
         except Unreadable:
             raise Unreadable(self._state_address, STATE.size, "the runtime's tm_state") from None
-        lanes = list(LANE.iter_unpack(self.order, fields["lanes"], "bytes", "high", "claimed", "resets", "blocks"))
+        self._lanes: bytes = fields["lanes"]
+        lanes = list(LANE.iter_unpack(self.order, self._lanes, "bytes", "high", "claimed", "resets", "blocks"))
         in_use = sum(1 for held, high, *_ in lanes if held or high)
         claims = [claimed for _, _, claimed, *_ in lanes if claimed != CLAIM_FREE]
         current = sum(held for held, *_ in lanes)
@@ -131,6 +132,17 @@ class Runtime(Tables):
             slabs.append(Slab(address, fields["kind"], size, used, fields["number"]))
             address = fields["next"]
         return slabs
+
+    def outdated_lines(self) -> list[tuple[int, int]]:
+        moves = LANE.iter_unpack(self.order, self._lanes, "growing", "from", "to")
+        return [lines_range(old if self._lines_of(page) == new else new) for page, old, new in moves if page]
+
+    def _lines_of(self, page: int) -> int:
+        try:
+            lines: int = self.record(PAGE, page)["lines"]
+        except Unreadable:
+            return 0
+        return lines
 
     def segment_address(self, index: int) -> int:
         if index >= SEGMENT_COUNT:

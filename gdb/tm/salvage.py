@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Iterable, Iterator, Sequence
 
-from .layout import SLAB, SLAB_HEADER, SLAB_MAGIC, SLAB_SITE, SLAB_SIZE_MAX, Slab
+from .layout import SLAB, SLAB_HEADER, SLAB_MAGIC, SLAB_PAGE, SLAB_SITE, SLAB_SIZE_MAX, Slab
 from .memory import LayoutError, Read, pieces
 from .tables import Tables
 
@@ -28,7 +28,7 @@ class Salvaged(Tables):
         self._slabs = found[byteorder]
         self._segment_slabs = {slab.number: slab.address for slab in self._slabs if slab.kind == SLAB_SITE}
         self.note("the core is cut short and the runtime's own state is lost: these are the blocks in the tables that "
-                  "are left, and some of them may be missing")
+                  "are left, and some of them may be missing, or be there twice if a thread was just moving them")
 
     def slabs(self) -> Sequence[Slab]:
         return self._slabs
@@ -60,6 +60,6 @@ def _slabs_in(address: int, data: memoryview) -> Iterator[tuple[str, Slab]]:
 
 
 def _is_sound(fields: dict[str, Any]) -> bool:
-    return (fields["kind"] <= SLAB_SITE and SLAB_HEADER <= fields["size"] <= SLAB_SIZE_MAX
+    return (fields["kind"] <= SLAB_PAGE and SLAB_HEADER <= fields["size"] <= SLAB_SIZE_MAX
             and fields["size"] % _PAGE == 0 and fields["used"] <= fields["size"] - SLAB_HEADER
             and fields["next"] % _PAGE == 0 and not any(fields["reserved"]))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any, Iterable, Iterator, NamedTuple
 
-from .layout import (INDEX, LEVELS, NODE, NODE_CHUNKS, NODE_INLINE, NODE_SLOTS, OFFSET_SHIFT, PAGE_SHIFT, PHASE_MASK,
-                     SIZE_BITS, SIZE_MASK, SLAB_HEADER, SLAB_NODE, Site)
+from .layout import (LEVELS, LINE, NODE, PAGE, PAGE_SHIFT, PHASE_MASK, SIZE_BITS, SIZE_MASK, SLAB_HEADER, SLAB_NODE,
+                     Site, lines_range, offsets_in)
 from .memory import Cache, LayoutError, Read, Unreadable, words
 from .tables import Tables
 
@@ -204,45 +204,28 @@ class Skiplist:
             raise LayoutError(f"the skiplist's tower at {address:#x} cannot be read") from None
 
     def _blocks_of(self, node: Node) -> list[Block]:
-        """The live blocks of one node, in slot order. A part that cannot be read is left out, with a note."""
-        fields = node.fields
-        offsets = self._offsets(fields)
-        blocks = []
-        for slot, entry in self._entries(fields):
-            number = entry >> SIZE_BITS
-            if not number:
-                continue
-            if slot >= len(offsets):
-                self._tables.note("blocks whose place in their page cannot be read have no address")
-                continue
-            site = self._site(number)
-            size = entry & SIZE_MASK | site.size_high << SIZE_BITS
-            address = fields["key"] + (offsets[slot] << OFFSET_SHIFT) & _KEY_MAX
-            blocks.append(Block(address, size, fields["domain"], site))
+        """The live blocks of one node, line by line. Those that cannot be read are left out, with a note."""
+        key, domain, blocks = node.fields["key"], node.fields["domain"], []
+        for offset, entry in self._entries(node.fields["page"]):
+            if entry >> SIZE_BITS:
+                site = self._site(entry >> SIZE_BITS)
+                size = entry & SIZE_MASK | site.size_high << SIZE_BITS
+                blocks.append(Block(key + offset & _KEY_MAX, size, domain, site))
         return blocks
 
-    def _offsets(self, fields: dict[str, Any]) -> bytes:
-        if not fields["index"]:
-            return bytes(fields["offsets"])
+    def _entries(self, page: int) -> Iterator[tuple[int, int]]:
+        """All entries of a page, with the offset from the node's key; none of one that is NULL."""
+        if not page:
+            return
         try:
-            header = INDEX.unpack(self._tables.order, self._read(fields["index"], INDEX.size))
-            capacity = min(header["capacity"], NODE_SLOTS)
-            return bytes(self._read(fields["index"] + INDEX.size, capacity))
+            start, end = lines_range(PAGE.unpack(self._tables.order, self._read(page, PAGE.size))["lines"])
+            data = self._read(start, end - start)
         except Unreadable:
-            return b""
-
-    def _entries(self, fields: dict[str, Any]) -> Iterator[tuple[int, int]]:
-        yield from enumerate(fields["entries"])
-        for chunk, address in enumerate(fields["chunks"][:NODE_CHUNKS]):
-            if not address:
-                continue
-            length = NODE_INLINE << chunk
-            try:
-                data = memoryview(self._read(address, 8 * length)).cast("B")
-            except Unreadable:
-                self._tables.note("blocks whose entries cannot be read are missing")
-                continue
-            yield from enumerate(words(data, self._tables.byteorder), length)
+            self._tables.note("blocks whose entries cannot be read are missing")
+            return
+        for at in range(0, end - start, LINE.size):
+            line = LINE.unpack(self._tables.order, data, at)
+            yield from zip(offsets_in(line["offsets"]), line["entries"])
 
     def _site(self, number: int) -> Site:
         site = self._sites.get(number)

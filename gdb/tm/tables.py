@@ -12,12 +12,10 @@ from collections import Counter
 from itertools import groupby
 from typing import Any, Iterable, Iterator, NamedTuple, Sequence
 
-from .layout import (FRAMES_MAX, NODE, NODE_INLINE, SEGMENT_MASK, SEGMENT_SHIFT, SEGMENT_SIZE, SITE, SITE_CUT,
-                     SITE_UNIT, SIZE_BITS, SIZE_MASK, SLAB, SLAB_ENTRY, SLAB_HEADER, SLAB_MAGIC, SLAB_NODE, Module,
-                     Record, Site, Slab)
+from .layout import (FRAMES_MAX, LINE, LINE_WORDS, SEGMENT_MASK, SEGMENT_SHIFT, SEGMENT_SIZE, SITE, SITE_CUT,
+                     SITE_UNIT, SIZE_BITS, SIZE_MASK, SLAB, SLAB_ENTRY, SLAB_HEADER, SLAB_MAGIC, Module, Record, Site,
+                     Slab)
 from .memory import Data, Read, Unreadable, pieces, words
-
-_NODE_WORDS = NODE.size // 8
 
 
 class Counted(NamedTuple):
@@ -31,7 +29,7 @@ class Counted(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """Part of a slab's payload; that of nodes begins with a node. `data` is None where it cannot be read."""
+    """Part of a slab's payload; it begins with a whole struct. `data` is None where it cannot be read."""
 
     kind: int
     address: int
@@ -62,6 +60,10 @@ class Tables:
         """Where the segment of sites with that number is said to lie; 0 if there is none."""
         raise NotImplementedError
 
+    def outdated_lines(self) -> list[tuple[int, int]]:
+        """Where (start, end) entries lie that no node leads to: those that a thread was copying when it was stopped."""
+        return []
+
     def modules(self) -> list[Module]:
         """The unloaded modules that are known, oldest first."""
         return []
@@ -81,7 +83,7 @@ class Tables:
     def count_blocks(self, copy: Iterable[Stretch] | None = None) -> Counted:
         """All live blocks, grouped by (site, size). `copy` holds the slabs' payload where it was read already."""
         counter, missing = self._count_entries(self._stretches() if copy is None else copy)
-        entries = array("Q", (entry for entry in counter if entry >> SIZE_BITS))
+        entries = array("Q", (entry for entry, count in counter.items() if entry >> SIZE_BITS and count))
         numbers = array("Q", (entry >> SIZE_BITS for entry in entries))
         sizes = array("Q", (entry & SIZE_MASK for entry in entries))
         counts = array("Q", map(counter.__getitem__, entries))
@@ -93,26 +95,27 @@ class Tables:
     def _stretches(self) -> Iterator[Stretch]:
         """What holds the entries, in pieces that are read as they are taken."""
         for slab in self.slabs():
-            if slab.kind in (SLAB_NODE, SLAB_ENTRY):
-                for piece in pieces(self.read, slab.address + SLAB_HEADER, slab.used, NODE.size):
+            if slab.kind == SLAB_ENTRY:
+                for piece in pieces(self.read, slab.address + SLAB_HEADER, slab.used, LINE.size):
                     yield Stretch(slab.kind, *piece)
 
     def _count_entries(self, stretches: Iterable[Stretch]) -> tuple[Counter[int], int]:
         """How often each entry occurs, dead ones included, and the bytes that could not be read."""
         counter: Counter[int] = Counter()
         missing = 0
-        for kind, _, length, data in stretches:
-            if kind not in (SLAB_NODE, SLAB_ENTRY):
+        outdated = self.outdated_lines()
+        for kind, address, length, data in stretches:
+            if kind != SLAB_ENTRY:
                 continue
             if data is None:
                 missing += length
                 continue
-            entries = words(data, self.byteorder)
-            if kind == SLAB_ENTRY:
-                counter.update(entries)
-                continue
-            for slot in range(NODE_INLINE):
-                counter.update(entries[slot::_NODE_WORDS])
+            lines = words(data, self.byteorder)
+            for column in _columns(lines):
+                counter.update(column)
+            for start, end in outdated:
+                for column in _columns(lines[max(start - address, 0) // 8:max(end - address, 0) // 8]):
+                    counter.subtract(column)
         return counter, missing
 
     def sites(self, numbers: Iterable[int]) -> dict[int, Site]:
@@ -169,6 +172,12 @@ class Tables:
             return SEGMENT_SIZE
         end: int = SLAB_HEADER + slab["used"]
         return end if slab["magic"] == SLAB_MAGIC and end <= SEGMENT_SIZE else SEGMENT_SIZE
+
+
+def _columns(lines: Sequence[int]) -> Iterator[Sequence[int]]:
+    """The entries of whole lines, slot by slot."""
+    for word in range(1, LINE_WORDS):
+        yield lines[word::LINE_WORDS]
 
 
 class _Segment:

@@ -25,15 +25,15 @@ from tm.skiplist import Skiplist  # noqa: E402
 
 HEADER = TOP / "runtime" / "layout.h"
 RECORDS = [layout.LAYOUT, layout.STATE, layout.LANE, layout.SLAB, layout.SITE, layout.MODULE, layout.NODE,
-           layout.INDEX, layout.DOMAIN]
+           layout.PAGE, layout.LINE, layout.DOMAIN]
 # What ends in a flexible array is longer in C's eyes only by nothing, so sizes must agree everywhere.
 CONSTANTS = {
     "TM_BYTE_ORDER": layout.BYTE_ORDER, "TM_ABI_MAJOR": layout.ABI_MAJOR, "TM_ABI_MINOR": layout.ABI_MINOR,
     "TM_SLAB_MAGIC": layout.SLAB_MAGIC, "TM_SLAB_HEADER": layout.SLAB_HEADER, "TM_PAGE_SHIFT": layout.PAGE_SHIFT,
     "TM_PHASE_MASK": layout.PHASE_MASK, "TM_OFFSET_SHIFT": layout.OFFSET_SHIFT, "TM_SIZE_BITS": layout.SIZE_BITS,
     "TM_SITE_BITS": layout.SITE_BITS, "TM_SITE_UNIT": layout.SITE_UNIT, "TM_SEGMENT_SHIFT": layout.SEGMENT_SHIFT,
-    "TM_SEGMENT_COUNT": layout.SEGMENT_COUNT, "TM_SITE_CUT": layout.SITE_CUT, "TM_NODE_INLINE": layout.NODE_INLINE,
-    "TM_NODE_CHUNKS": layout.NODE_CHUNKS, "TM_NODE_SLOTS": layout.NODE_SLOTS, "TM_LEVELS": layout.LEVELS,
+    "TM_SEGMENT_COUNT": layout.SEGMENT_COUNT, "TM_SITE_CUT": layout.SITE_CUT, "TM_LINES_MASK": layout.LINES_MASK,
+    "TM_LINE_ENTRIES": layout.LINE_ENTRIES, "TM_SLAB_PAGE": layout.SLAB_PAGE, "TM_LEVELS": layout.LEVELS,
     "TM_LANES": layout.LANES, "TM_SLAB_OTHER": layout.SLAB_OTHER, "TM_SLAB_NODE": layout.SLAB_NODE,
     "TM_SLAB_ENTRY": layout.SLAB_ENTRY, "TM_SLAB_SITE": layout.SLAB_SITE, "TM_MODE_OFF": layout.MODE_OFF,
     "TM_MODE_TRACING": layout.MODE_TRACING, "TM_MODE_FORKING": layout.MODE_FORKING,
@@ -126,16 +126,22 @@ class Image:
 
 
 LAYOUT_AT, STATE_AT, SEGMENTS_AT, HEAD_AT, TOWER_AT = 0x1000, 0x2000, 0x10000, 0x20000, 0x21000
-NODES_AT, ENTRIES_AT, SITES_AT, INDEX_AT, MODULES_AT = 0x100000, 0x200000, 0x400000, 0x600040, 0x700000
+NODES_AT, ENTRIES_AT, SITES_AT, PAGES_AT, MODULES_AT = 0x100000, 0x200000, 0x400000, 0x600000, 0x700000
 DOMAINS_AT = 0x800000
+LINES_AT = ENTRIES_AT + layout.SLAB_HEADER  # of the first node one, of the second two, and a free one
 
 
 def entry(site: int, size: int) -> int:
     return site << layout.SIZE_BITS | size & layout.SIZE_MASK
 
 
+def offsets_of(*offsets: int) -> int:
+    """The first word of a line whose slots are at these offsets."""
+    return sum(offset << 8 * slot | 1 << 56 + slot for slot, offset in enumerate(offsets))
+
+
 def example(order: str = "<", pointer_size: int = 8, **header: object) -> Image:
-    """Two nodes: one with two inline blocks, one with an index, a chunk and a block of 1 TiB; two sites."""
+    """Two nodes: one with two blocks in a line, one with two lines and a block of 1 TiB; two sites."""
     image = Image(order, pointer_size)
     image.record(LAYOUT_AT, layout.LAYOUT, **{
         "magic": layout.MAGIC, "byte_order": layout.BYTE_ORDER, "abi_major": 1, "abi_minor": 0,
@@ -151,25 +157,29 @@ def example(order: str = "<", pointer_size: int = 8, **header: object) -> Image:
     image.record(HEAD_AT, layout.NODE, height=layout.LEVELS, next=first, tower=TOWER_AT)
     image.put(TOWER_AT, image.words(second, *[0] * 14))
     node_slab = Image(order)
-    node_slab.record(0, layout.SLAB, magic=layout.SLAB_MAGIC, kind=layout.SLAB_NODE, size=0x10000, used=256,
-                     next=ENTRIES_AT)
-    node_slab.record(1, layout.NODE, entries=(entry(1, 40), 0, entry(1, 40), 0), key=0x50000, height=1,
-                     next=second, offsets=bytes([2, 0, 8, 0]))
-    node_slab.record(2, layout.NODE, entries=(0, entry(2, 100), 0, 0), key=0x51008, height=2,
-                     tower=TOWER_AT + 8 * 14, index=INDEX_AT, chunks=(ENTRIES_AT + layout.SLAB_HEADER, 0, 0, 0, 0, 0))
+    node_slab.record(0, layout.SLAB, magic=layout.SLAB_MAGIC, kind=layout.SLAB_NODE, size=0x10000,
+                     used=2 * layout.NODE.size, next=ENTRIES_AT)
+    first_page, second_page = PAGES_AT + layout.SLAB_HEADER, PAGES_AT + layout.SLAB_HEADER + layout.PAGE.size
+    node_slab.record(1, layout.NODE, key=0x50000, height=1, next=second, page=first_page)
+    node_slab.record(2, layout.NODE, key=0x51008, height=2, tower=TOWER_AT + 8 * 14, page=second_page)
     image.put(NODES_AT, b"".join(node_slab.parts.values()))
-    index_slab = Image(order)
-    index_slab.record(0, layout.SLAB, magic=layout.SLAB_MAGIC, kind=layout.SLAB_OTHER, size=0x1000, used=16)
-    image.put(INDEX_AT - layout.SLAB_HEADER, bytes(index_slab.parts[0])
-              + struct.pack(order + "II", 8, 0) + bytes([0, 4, 0, 0, 0, 0, 255, 1]))
+    page_slab = Image(order)
+    page_slab.record(0, layout.SLAB, magic=layout.SLAB_MAGIC, kind=layout.SLAB_PAGE, size=0x1000,
+                     used=2 * layout.PAGE.size)
+    page_slab.record(1, layout.PAGE, node=first | 1, lines=LINES_AT | 1)
+    page_slab.record(2, layout.PAGE, node=second, lines=LINES_AT + layout.LINE.size | 2)
+    image.put(PAGES_AT, b"".join(page_slab.parts.values()))
     entry_slab = Image(order)
-    entry_slab.record(0, layout.SLAB, magic=layout.SLAB_MAGIC, kind=layout.SLAB_ENTRY, size=0x10000, used=64,
-                      next=SITES_AT)
-    chunk = image.words(0, 0, entry(2, 1 << 40), entry(1, 8), 0, 0, 0, 123)
-    image.put(ENTRIES_AT, bytes(entry_slab.parts[0]) + chunk)
+    entry_slab.record(0, layout.SLAB, magic=layout.SLAB_MAGIC, kind=layout.SLAB_ENTRY, size=0x10000,
+                      used=4 * layout.LINE.size, next=SITES_AT)
+    lines = [(offsets_of(2, 77, 8), entry(1, 40), 0, entry(1, 40), 0, 0, 0, 0),
+             (offsets_of(4, 1), entry(2, 100), entry(1, 8), 0, 0, 0, 0, 0),
+             (offsets_of(255), entry(2, 1 << 40), 0, 0, 0, 0, 0, 0),
+             (1 << 31, 123, 0, 0, 0, 0, 0, 0)]
+    image.put(ENTRIES_AT, bytes(entry_slab.parts[0]) + b"".join(image.words(*line) for line in lines))
     site_slab = Image(order)
     site_slab.record(0, layout.SLAB, magic=layout.SLAB_MAGIC, kind=layout.SLAB_SITE, size=0x1000, used=256,
-                     next=INDEX_AT - layout.SLAB_HEADER)
+                     next=PAGES_AT)
     site_slab.record(1, layout.SITE, domain=0, nframe=3, flags=0, unloads=1, number=7)
     site_slab.put(2, image.words(0x401000, 0x402000, 0x403000) + bytes(8))
     site_slab.record(3, layout.SITE, domain=0, nframe=1, flags=layout.SITE_CUT, size_high=4)
@@ -211,10 +221,10 @@ class DecodeTest(unittest.TestCase):
         self.assertEqual(found.domain_names(), {3: "textures", 7: "caf\xe9 \ufffd"})
         blocks = list(Skiplist(found).blocks())
         self.assertEqual([block.address for block in blocks],
-                         [0x50020, 0x50080, 0x51008 + 0x40, 0x51008 + 0xff0, 0x51008 + 0x10])
+                         [0x50020, 0x50080, 0x51008 + 0x40, 0x51008 + 0x10, 0x51008 + 0xff0])
         columns = BlockTable(found).columns()
         self.assertEqual(list(columns.addresses), [block.address for block in blocks])
-        self.assertEqual([entry & layout.SIZE_MASK for entry in columns.entries], [40, 40, 100, 0, 8])
+        self.assertEqual([entry & layout.SIZE_MASK for entry in columns.entries], [40, 40, 100, 8, 0])
         entries = [number << layout.SIZE_BITS | size & layout.SIZE_MASK
                    for number, size in zip(counted.numbers, counted.sizes)]
         expanded = columns.expanded(entries, counted.counts)
@@ -238,6 +248,44 @@ class DecodeTest(unittest.TestCase):
         self.assertEqual(start(0x51008 + 0x10 + 7), 0x51018)
         self.assertIsNone(start(0x51008 + 0x10 + 8))
         self.assertEqual(start(0x51008 + 0xff0 + (1 << 39)), 0x51008 + 0xff0)
+
+
+class MovingTest(unittest.TestCase):
+    """A thread that was stopped while a page got more lines: its blocks are there twice, and count once."""
+
+    def moving(self, order: str, is_done: bool) -> Image:
+        """The first page's two blocks, in its line and in two others; it leads to those if `is_done`."""
+        image = example(order)
+        to = LINES_AT + 4 * layout.LINE.size
+        image.parts[ENTRIES_AT] += image.words(offsets_of(2, 8), entry(1, 40), entry(1, 40), *[0] * 5, *[0] * 8)
+        used_at, lines_at = layout.SLAB.offsets["used"], layout.SLAB_HEADER + layout.PAGE.offsets["lines"]
+        struct.pack_into(order + "Q", image.parts[ENTRIES_AT], used_at, 6 * layout.LINE.size)
+        if is_done:
+            struct.pack_into(order + "Q", image.parts[PAGES_AT], lines_at, to | 2)
+        lane_at = layout.STATE.offsets["lanes"] + 5 * layout.LANE.size + layout.LANE.offsets["growing"]
+        struct.pack_into(order + "3Q", image.parts[STATE_AT], lane_at, PAGES_AT + layout.SLAB_HEADER, LINES_AT | 1,
+                         to | 2)
+        return image
+
+    def test_each_block_counts_once(self) -> None:
+        for order in "<>":
+            for is_done in (False, True):
+                with self.subTest(order=order, is_done=is_done):
+                    found = Runtime(self.moving(order, is_done).read, LAYOUT_AT)
+                    whole = Runtime(example(order).read, LAYOUT_AT).count_blocks()
+                    table = BlockTable(found)
+                    for counted in (found.count_blocks(), found.count_blocks(table.stretches)):
+                        self.assertEqual(sorted(zip(*counted[:3])), sorted(zip(*whole[:3])))
+                    self.assertEqual(table.columns().addresses[:2].tolist(), [0x50020, 0x50080])
+                    self.assertEqual([block.address for block in Skiplist(found).blocks()][:2], [0x50020, 0x50080])
+                    self.assertEqual(found.notes, [])
+
+    def test_a_move_that_makes_no_sense(self) -> None:
+        for page in (5, (1 << 64) - 1):
+            image = self.moving("<", False)
+            lane_at = layout.STATE.offsets["lanes"] + 5 * layout.LANE.size + layout.LANE.offsets["growing"]
+            struct.pack_into("<3Q", image.parts[STATE_AT], lane_at, page, (1 << 64) - 1, (1 << 64) - 1)
+            self.assertEqual(sum(Runtime(image.read, LAYOUT_AT).count_blocks().counts), 7)
 
 
 class DamageTest(unittest.TestCase):
@@ -311,8 +359,10 @@ class DamageTest(unittest.TestCase):
         with self.assertRaises(LayoutError):
             Skiplist(Runtime(image.read, LAYOUT_AT)).holding(0x60000)
         self.noted(self.poke(example(), HEAD_AT, layout.NODE.offsets["next"], "Q", 3), "node at 0x3 cannot be read")
-        chunk_at = layout.SLAB_HEADER + layout.NODE.size + layout.NODE.offsets["chunks"]
-        self.noted(self.poke(example(), NODES_AT, chunk_at, "Q", 5), "entries cannot be read")
+        page_at = layout.SLAB_HEADER + layout.NODE.offsets["page"]
+        self.noted(self.poke(example(), NODES_AT, page_at, "Q", 5), "entries cannot be read")
+        lines_at = layout.SLAB_HEADER + layout.PAGE.offsets["lines"]
+        self.noted(self.poke(example(), PAGES_AT, lines_at, "Q", 0x999063), "entries cannot be read")
 
     def test_blocks_in_bulk(self) -> None:
         def addresses(image: Image) -> list[int]:
@@ -320,14 +370,16 @@ class DamageTest(unittest.TestCase):
 
         everything = addresses(example())
         self.assertEqual(len(everything), 5)
-        index_at = layout.SLAB_HEADER + layout.NODE.size + layout.NODE.offsets["index"]
-        self.assertEqual(addresses(self.poke(example(), NODES_AT, index_at, "Q", 5)), everything[:2])
-        self.assertEqual(addresses(self.poke(example(), NODES_AT, index_at, "Q", (1 << 64) - 3)), everything[:2])
-        chunk_at = layout.SLAB_HEADER + layout.NODE.size + layout.NODE.offsets["chunks"]
-        image = self.poke(example(), NODES_AT, chunk_at, "Q", 5)
-        self.assertEqual(addresses(image), everything[:3])
+        page_at = layout.SLAB_HEADER + layout.NODE.size + layout.NODE.offsets["page"]
+        for address in (0, 5, (1 << 64) - 3):
+            self.assertEqual(addresses(self.poke(example(), NODES_AT, page_at, "Q", address)), everything[:2])
+        lines_at = layout.SLAB_HEADER + layout.PAGE.size + layout.PAGE.offsets["lines"]
+        for address in (0, 5, 0x999063, (1 << 64) - 1):
+            self.assertEqual(addresses(self.poke(example(), PAGES_AT, lines_at, "Q", address)), everything[:2])
+        image = self.poke(example(), PAGES_AT, lines_at, "Q", LINES_AT + layout.LINE.size | 1)
+        self.assertEqual(addresses(image), everything[:4])
         found = Runtime(image.read, LAYOUT_AT)
-        self.assertIsNone(BlockTable(found).columns().expanded([entry(1, 40), entry(1, 8)], [2, 1]))
+        self.assertIsNone(BlockTable(found).columns().expanded([entry(1, 40), entry(2, 1 << 40)], [2, 1]))
 
     def test_domain_names(self) -> None:
         image = self.poke(example(), STATE_AT, layout.STATE.offsets["domain_count"], "Q", 1 << 60)

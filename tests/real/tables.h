@@ -20,27 +20,25 @@ static inline const struct tm_site *tables_site(uint64_t entry)
     return (const struct tm_site *)(segment + (id & ((1 << TM_SEGMENT_SHIFT) - 1)) * TM_SITE_UNIT);
 }
 
-static inline void tables_visit_slot(const struct tm_node *node, unsigned slot, uint64_t entry, tables_visit *visit,
-                                     void *context)
+static inline void tables_visit_entry(uintptr_t address, uint64_t entry, tables_visit *visit, void *context)
 {
     if (entry >> TM_SIZE_BITS == 0)
         return;
     const struct tm_site *site = tables_site(entry);
     uint64_t size = (uint64_t)site->size_high << TM_SIZE_BITS | (entry & ((UINT64_C(1) << TM_SIZE_BITS) - 1));
-    const uint8_t *offsets = node->index ? node->index->offsets : node->offsets;
-    uint64_t phase = node->key & TM_PHASE_MASK;
-    visit(node->key - phase + ((uint64_t)offsets[slot] << TM_OFFSET_SHIFT) + phase, size, site, context);
+    visit(address, size, site, context);
 }
 
 static inline void tables_visit_node(const struct tm_node *node, tables_visit *visit, void *context)
 {
-    for (unsigned slot = 0; slot < TM_NODE_INLINE; slot++)
-        tables_visit_slot(node, slot, node->entries[slot], visit, context);
-    for (unsigned chunk = 0; chunk < TM_NODE_CHUNKS; chunk++) {
-        unsigned first = TM_NODE_INLINE << chunk;
-        for (unsigned at = 0; node->chunks[chunk].entries && at < first; at++)
-            tables_visit_slot(node, first + at, node->chunks[chunk].entries[at], visit, context);
-    }
+    uintptr_t lines = (uintptr_t)node->page->lines;
+    const struct tm_line *line = (const struct tm_line *)(lines & ~(uintptr_t)TM_LINES_MASK);
+    for (uintptr_t left = lines & TM_LINES_MASK; left > 0; left--, line++)
+        for (unsigned slot = 0; slot < TM_LINE_ENTRIES; slot++) {
+            uint64_t offset = line->offsets >> 8 * slot & 255;
+            tables_visit_entry((uintptr_t)(node->key + (offset << TM_OFFSET_SHIFT)), line->entries[slot], visit,
+                               context);
+        }
 }
 
 /* Visits nothing where the library is not there or never traced. */

@@ -40,6 +40,26 @@ static uint64_t count_level(unsigned level)
     return count;
 }
 
+/* A page's blocks, by their lines as layout.h has them: each lies in the one of its offset, at an address of the node.
+ */
+static uint64_t count_page(const struct tm_node *node)
+{
+    uintptr_t lines = (uintptr_t)node->page->lines, count = lines & TM_LINES_MASK;
+    const struct tm_line *line = (const struct tm_line *)(lines - count);
+    uint64_t blocks = 0;
+    CU_ASSERT(count >= 1 && count <= TM_LINES_MOST);
+    for (uintptr_t i = 0; i < count; i++)
+        for (unsigned slot = 0; slot < TM_LINE_ENTRIES; slot++) {
+            bool is_live = line[i].entries[slot] >> TM_SIZE_BITS != 0;
+            uint64_t offset = line[i].offsets >> 8 * slot & 255;
+            CU_ASSERT_EQUAL(is_live, line[i].offsets >> (56 + slot) & 1);
+            CU_ASSERT(!is_live ||
+                      (offset * count >> 8 == i && node_key(node_address(node, (uint8_t)offset)) == node->key));
+            blocks += is_live;
+        }
+    return blocks;
+}
+
 /* Walks level 0 as a reader does: nodes must rise, towers must agree, entries are counted. */
 static uint64_t walk_and_count(void)
 {
@@ -48,10 +68,7 @@ static uint64_t walk_and_count(void)
     for (struct tm_node *node = tm_state.head->next; node; node = node->next) {
         if (before)
             CU_ASSERT(before->domain < node->domain || (before->domain == node->domain && before->key < node->key));
-        for (int slot = node_next(node, 0); slot >= 0; slot = node_next(node, slot + 1)) {
-            CU_ASSERT_EQUAL(node_key(node_address(node, slot)), node->key);
-            blocks++;
-        }
+        blocks += count_page(node);
         before = node;
         nodes++;
         for (unsigned level = 1; level < node->height; level++)
@@ -63,26 +80,14 @@ static uint64_t walk_and_count(void)
     return blocks;
 }
 
-static uint64_t count_live(const uint64_t *entries, uint64_t count)
-{
-    uint64_t live = 0;
-    for (uint64_t i = 0; i < count; i++)
-        live += entries[i] >> TM_SIZE_BITS != 0;
-    return live;
-}
-
 /* Counts as a reader does that wants addresses: by all nodes of the slabs, those not in use included. */
 static uint64_t scan_nodes_and_count(void)
 {
     uint64_t blocks = 0;
     for (struct tm_slab *slab = tm_state.slabs; slab; slab = slab->next) {
         const struct tm_node *nodes = (const void *)((char *)slab + TM_SLAB_HEADER);
-        for (uint64_t i = 0; slab->kind == TM_SLAB_NODE && i < slab->used / sizeof *nodes; i++) {
-            blocks += count_live(nodes[i].entries, TM_NODE_INLINE);
-            for (unsigned chunk = 0; chunk < TM_NODE_CHUNKS; chunk++)
-                if (nodes[i].chunks[chunk].entries)
-                    blocks += count_live(nodes[i].chunks[chunk].entries, (uint64_t)TM_NODE_INLINE << chunk);
-        }
+        for (uint64_t i = 0; slab->kind == TM_SLAB_NODE && i < slab->used / sizeof *nodes; i++)
+            blocks += nodes[i].page ? count_page(&nodes[i]) : 0;
     }
     return blocks;
 }
@@ -92,13 +97,10 @@ static uint64_t scan_and_count(void)
 {
     uint64_t blocks = 0;
     for (struct tm_slab *slab = tm_state.slabs; slab; slab = slab->next) {
-        uint64_t *words = (uint64_t *)((char *)slab + TM_SLAB_HEADER);
-        uint64_t count = slab->used / 8;
-        uint64_t stride = sizeof(struct tm_node) / 8;
-        for (uint64_t i = 0; i < count; i++)
-            if ((slab->kind == TM_SLAB_ENTRY || (slab->kind == TM_SLAB_NODE && i % stride < TM_NODE_INLINE)) &&
-                words[i] >> TM_SIZE_BITS != 0)
-                blocks++;
+        const struct tm_line *lines = (const void *)((char *)slab + TM_SLAB_HEADER);
+        for (uint64_t i = 0; slab->kind == TM_SLAB_ENTRY && i < slab->used / sizeof *lines; i++)
+            for (unsigned slot = 0; slot < TM_LINE_ENTRIES; slot++)
+                blocks += lines[i].entries[slot] >> TM_SIZE_BITS != 0;
     }
     CU_ASSERT_EQUAL(scan_nodes_and_count(), blocks);
     return blocks;
@@ -153,12 +155,12 @@ static void any_address_in_any_domain(void)
 /* A page's COUNT blocks in no order of their addresses. */
 static uintptr_t in_page(unsigned count, unsigned i)
 {
-    return 0x400000000 + count * 4096u + i * 77 % TM_NODE_SLOTS * 16;
+    return 0x400000000 + count * 4096u + i * 77 % TM_PAGE_OFFSETS * 16;
 }
 
 static void pages_of_every_population(void)
 {
-    for (unsigned count = 1; count <= TM_NODE_SLOTS; count++) {
+    for (unsigned count = 1; count <= TM_PAGE_OFFSETS; count++) {
         for (unsigned i = 0; i < count; i++)
             CU_ASSERT_EQUAL(put(0, in_page(count, i), entry_of(1, i)), 0);
         for (unsigned i = 0; i < count; i++)
@@ -170,9 +172,9 @@ static void pages_of_every_population(void)
         for (unsigned i = 0; i < count; i += 2)
             CU_ASSERT_EQUAL(put(0, in_page(count, i), entry_of(2, i)), 0);
     }
-    CU_ASSERT_EQUAL(walk_and_count(), TM_NODE_SLOTS * (TM_NODE_SLOTS + 1) / 2);
-    CU_ASSERT_EQUAL(scan_and_count(), TM_NODE_SLOTS * (TM_NODE_SLOTS + 1) / 2);
-    for (unsigned count = 1; count <= TM_NODE_SLOTS; count++)
+    CU_ASSERT_EQUAL(walk_and_count(), TM_PAGE_OFFSETS * (TM_PAGE_OFFSETS + 1) / 2);
+    CU_ASSERT_EQUAL(scan_and_count(), TM_PAGE_OFFSETS * (TM_PAGE_OFFSETS + 1) / 2);
+    for (unsigned count = 1; count <= TM_PAGE_OFFSETS; count++)
         for (unsigned i = 0; i < count; i++)
             CU_ASSERT_EQUAL(skiplist_take(0, in_page(count, i)), entry_of(2, i));
     CU_ASSERT_EQUAL(scan_and_count(), 0);
