@@ -1,4 +1,4 @@
-/* page.c: as many lines as it takes for none to be full: when one is, the page gets more.
+/* page.c: as many lines as it takes for each to hold its blocks: when one is full, the page gets more.
 
    Its blocks are then copied, and for a moment they are there twice. The lane says so before and after: a reader that
    counts entries without asking which node they belong to leaves out the lines that no page leads to. */
@@ -11,9 +11,6 @@
 #include <string.h>
 
 _Static_assert((TM_PAGE_OFFSETS + TM_LINES_MOST - 1) / TM_LINES_MOST <= TM_LINE_ENTRIES, "the most lines hold all");
-
-/* Of fewer lines each is to have room for one block more, or the next to be full would soon be met. */
-#define ROOMY 7
 
 #define FOR_EACH_LINE(line, lines)                                                                                     \
     for (struct tm_line *line = page_first_line(lines); line < page_first_line(lines) + page_line_count(lines); line++)
@@ -37,27 +34,43 @@ static void give_lines(struct tm_line *lines)
     arena_give(TM_SLAB_ENTRY, page_first_line(lines), size_of(lines));
 }
 
-/* How many blocks the fullest of COUNT lines would hold: those of LINES and one at OFFSET. */
-static unsigned fullest(const struct tm_line *lines, uint8_t offset, unsigned count)
+/* The offsets of the blocks of LINES, a bit for each. */
+static void collect_offsets(const struct tm_line *lines, uint64_t offsets[TM_PAGE_OFFSETS / 64])
 {
-    uint8_t held[TM_LINES_MOST] = {0};
-    unsigned most = ++held[offset * count >> 8];
     FOR_EACH_LINE(line, lines)
     FOR_EACH_SLOT(slot, line)
     {
-        unsigned there = ++held[page_offset_in(line, slot) * count >> 8];
-        most = there > most ? there : most;
+        uint8_t offset = page_offset_in(line, slot);
+        offsets[offset / 64] |= UINT64_C(1) << offset % 64;
     }
-    return most;
 }
 
-/* With how many lines the blocks of LINES and one at OFFSET have room: with TM_LINES_MOST any have. */
+/* How many offsets there are, at the least, from one block's to that of the one which comes TM_LINE_ENTRIES after it.
+ */
+static unsigned closest(const uint64_t offsets[TM_PAGE_OFFSETS / 64])
+{
+    unsigned last[8], count = 0, least = TM_PAGE_OFFSETS;
+    for (unsigned word = 0; word < TM_PAGE_OFFSETS / 64; word++)
+        for (uint64_t left = offsets[word]; left; left &= left - 1) {
+            unsigned offset = word * 64 + (unsigned)__builtin_ctzll(left);
+            if (count >= TM_LINE_ENTRIES) {
+                unsigned span = offset - last[(count - TM_LINE_ENTRIES) % 8];
+                least = span < least ? span : least;
+            }
+            last[count++ % 8] = offset;
+        }
+    return least;
+}
+
+/* With how many lines the blocks of LINES and one at OFFSET have room: each of them for fewer offsets than lie between
+   any block and the one TM_LINE_ENTRIES after it. */
 static unsigned enough_lines(const struct tm_line *lines, uint8_t offset)
 {
-    unsigned count = page_line_count(lines) + 1;
-    while (fullest(lines, offset, count) > TM_LINE_ENTRIES - (count < ROOMY))
-        count++;
-    return count;
+    uint64_t offsets[TM_PAGE_OFFSETS / 64] = {0};
+    collect_offsets(lines, offsets);
+    offsets[offset / 64] |= UINT64_C(1) << offset % 64;
+    unsigned span = closest(offsets);
+    return (TM_PAGE_OFFSETS + span - 1) / span;
 }
 
 static void copy_blocks(const struct tm_line *from, struct tm_line *to)
