@@ -155,18 +155,19 @@ static uint64_t mix(uint64_t number)
 }
 
 static void *frames[FRAMES];
+static uint32_t packed[FRAMES];
 
 static __attribute__((noinline)) void make_traceback(uint64_t number, struct traceback *traceback)
 {
     uint64_t base = mix(number);
     for (unsigned i = 0; i < FRAMES; i++)
-        frames[i] = (void *)(uintptr_t)((base >> (i & 15)) + i * 4096);
+        frames[i] = (void *)(uintptr_t)(packed[i] = (uint32_t)((base >> (i & 15)) + i * 4096) & PACKING_PLACE);
     traceback->hash = base ^ base >> 32;
 }
 
 static double look_up(uint64_t sites, bool interning)
 {
-    struct traceback traceback = {.nframe = FRAMES, .frames = frames};
+    struct traceback traceback = {.nframe = FRAMES, .frames = frames, .packed = packed};
     double start = now();
     for (long i = 0; i < LOOKUPS; i++) {
         make_traceback(next_random() % sites, &traceback);
@@ -178,7 +179,7 @@ static double look_up(uint64_t sites, bool interning)
 static void site(void)
 {
     static const uint64_t counts[] = {1000, 100000};
-    struct traceback traceback = {.nframe = FRAMES, .frames = frames};
+    struct traceback traceback = {.nframe = FRAMES, .frames = frames, .packed = packed};
     for (int c = 0; c < 2; c++) {
         for (uint64_t i = 0; i < counts[c]; i++) {
             make_traceback(i, &traceback);

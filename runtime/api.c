@@ -122,7 +122,7 @@ TM_API int tm_get_object_traceback(const void *ptr, void **frames, int max)
     if (!site)
         return 0;
     for (int i = 0; i < max && i < (int)site->nframe; i++)
-        frames[i] = (void *)(uintptr_t)site->frames[i];
+        frames[i] = (void *)site_frame(site, (uint32_t)i);
     return (int)site->nframe;
 }
 

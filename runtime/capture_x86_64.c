@@ -43,6 +43,7 @@ struct chain {
     void **pcs;
     uintptr_t *slots; /* one more than frames, higher than any */
     uint64_t *hashes; /* one more than frames */
+    uint32_t *packed;
     uint32_t *marked; /* one more than frames: the first one from here on whose slot is marked, or the walk's room */
     struct by_rbp *by_rbps;
 };
@@ -60,6 +61,7 @@ struct walk {
     size_t sure;       /* from here on, what was loaded below `doubt` may have been loaded from elsewhere since */
     uintptr_t doubt;
     uint32_t site; /* of the last walk's frames, see struct traceback */
+    bool is_wide;  /* a frame since the last walk was forgotten cannot be packed */
     struct chain known;
     struct frame *found;
     uint64_t *powers; /* of FACTOR */
@@ -88,6 +90,7 @@ static void forget_walk(struct walk *walk)
     walk->end_kind = CHAIN_OPEN;
     walk->ends_in_zero = false;
     walk->site = 0;
+    walk->is_wide = false;
 }
 
 /* Memory that shares no line, nor a pair of them, with what other threads write. */
@@ -107,7 +110,7 @@ static size_t room_for(uint32_t limit)
 static struct walk *make_walk(uint32_t limit)
 {
     const size_t frame =
-        sizeof(void *) + sizeof(uintptr_t) + sizeof(uint64_t) + sizeof(uint32_t) + sizeof(struct by_rbp);
+        sizeof(void *) + sizeof(uintptr_t) + sizeof(uint64_t) + 2 * sizeof(uint32_t) + sizeof(struct by_rbp);
     const size_t room = room_for(limit), found = (size_t)limit + 2, powers = (size_t)limit + 2;
     char *memory =
         take_apart(sizeof(struct walk) + (room + 1) * frame + found * sizeof(struct frame) + powers * sizeof(uint64_t));
@@ -124,6 +127,7 @@ static struct walk *make_walk(uint32_t limit)
     walk->found = cut_off(&memory, found * sizeof(struct frame));
     walk->powers = cut_off(&memory, powers * sizeof(uint64_t));
     walk->known.marked = cut_off(&memory, (room + 1) * sizeof(uint32_t));
+    walk->known.packed = cut_off(&memory, (room + 1) * sizeof(uint32_t));
     walk->powers[0] = 1;
     for (size_t i = 1; i < powers; i++)
         walk->powers[i] = walk->powers[i - 1] * FACTOR;
@@ -174,6 +178,7 @@ static __attribute__((noinline, cold)) size_t move_to_end(struct walk *walk, siz
     const struct chain *known = &walk->known;
     size_t to = walk->room - count;
     memmove(known->pcs + to, known->pcs + at, count * sizeof *known->pcs);
+    memmove(known->packed + to, known->packed + at, count * sizeof *known->packed);
     memmove(known->slots + to, known->slots + at, count * sizeof *known->slots);
     memmove(known->hashes + to, known->hashes + at, (count + 1) * sizeof *known->hashes);
     memmove(known->by_rbps + to, known->by_rbps + at, count * sizeof *known->by_rbps);
@@ -195,6 +200,10 @@ static inline void settle(struct walk *walk, size_t at, size_t count)
     uint32_t marked = known.marked[at];
     for (size_t i = count; i-- > 0;) {
         uintptr_t slot = found[i].slot;
+        uint32_t packed = packing_pack((uintptr_t)found[i].pc);
+        if (state_unlikely(packed == PACKING_NONE))
+            walk->is_wide = true;
+        known.packed[first + i] = packed;
         hash = hash * FACTOR + (uintptr_t)found[i].pc;
         known.pcs[first + i] = found[i].pc;
         known.slots[first + i] = slot;
@@ -404,6 +413,7 @@ bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit
     traceback->nframe = nframe;
     traceback->site = &walk->site;
     traceback->frames = walk->known.pcs + walk->first;
+    traceback->packed = state_likely(!walk->is_wide) ? walk->known.packed + walk->first : NULL;
     traceback->hash = hashes[0] - walk->powers[nframe] * hashes[nframe];
     traceback->cut = all > limit || walk->end_kind != CHAIN_OUTERMOST;
     return true;

@@ -65,6 +65,7 @@
 #define TM_SITE_UNIT 64
 #define TM_SEGMENT_SHIFT 14
 #define TM_SEGMENT_COUNT (1 << (TM_SITE_BITS - TM_SEGMENT_SHIFT))
+#define TM_SEGMENT_FIRST 3 /* the first site's place, behind the slab's header and tm_regions */
 
 /* A node's n lines part its page evenly: a block at `offset` is in line offset * n >> 8. */
 #define TM_LINE_ENTRIES 7
@@ -121,19 +122,26 @@ struct tm_node {
     TM_ADDRESS(struct tm_page, page);   /* NULL in the head, and in a node that is not in use */
 };
 
+/* What a segment begins with, behind its slab's header: where its packed frames lie. */
+#define TM_REGIONS 16
+#define TM_REGION_SHIFT 28
+struct tm_regions {
+    uint64_t starts[TM_REGIONS]; /* multiples of 1 << TM_REGION_SHIFT, | 1; 0: not in use */
+};
+
 /* Program counters are return addresses, most recent call first. A frame that a signal interrupted is
    preceded by the signal trampoline's. */
 struct tm_site {
-    uint64_t hash;
     uint32_t domain;
     uint32_t nframe;    /* frames stored, 0..65535 */
     uint32_t flags;     /* TM_SITE_* */
     uint32_t size_high; /* bits of the size from TM_SIZE_BITS up */
     uint32_t unloads;   /* tm_state.unloads when the site was made: which modules' frames these may be */
     uint32_t number;    /* how many were made before it */
-    uint64_t frames[];
+    uint64_t frames[];  /* of a packed site uint32_t: region << TM_REGION_SHIFT | what its start is to be added to */
 };
-#define TM_SITE_CUT 1u /* the walk ended before the outermost frame: at the limit, or for want of unwind data */
+#define TM_SITE_CUT 1u    /* the walk ended before the outermost frame: at the limit, or for want of unwind data */
+#define TM_SITE_PACKED 4u /* its frames take 4 bytes each */
 
 /* A module that was mapped when it was unloaded by dlclose. */
 #define TM_BUILD_ID_MAX 32

@@ -78,39 +78,43 @@ const struct tm_site *site_get(uint32_t number)
 
 static uint32_t flags_of(const struct traceback *traceback)
 {
-    return traceback->cut ? TM_SITE_CUT : 0;
+    return (traceback->cut ? TM_SITE_CUT : 0) | (traceback->packed ? TM_SITE_PACKED : 0);
 }
 
-#if UINTPTR_MAX == UINT64_MAX
-typedef uint64_t pair __attribute__((vector_size(16), aligned(8), may_alias));
+/* Sixteen bytes that need not be aligned. */
+typedef uint64_t pair __attribute__((vector_size(16), aligned(4), may_alias));
 
-static inline pair difference(const struct tm_site *site, const struct traceback *traceback, uint32_t i)
+static inline pair difference(const void *one, const void *other, size_t at)
 {
-    return *(const pair *)(site->frames + i) ^ *(const pair *)(traceback->frames + i);
+    return *(const pair *)((const char *)one + at) ^ *(const pair *)((const char *)other + at);
 }
 
-/* Four frames at once, and one branch at the end. */
-static inline bool has_frames(const struct tm_site *site, const struct traceback *traceback)
+/* Whether SIZE bytes are the same, with one branch at the end; the last sixteen may be looked at twice. */
+static inline bool is_same(const void *one, const void *other, size_t size)
 {
-    uint32_t count = traceback->nframe, i = 0;
-    pair differs = {0, 0};
-    for (; i + 4 <= count; i += 4)
-        differs |= difference(site, traceback, i) | difference(site, traceback, i + 2);
-    if (i + 2 <= count)
-        differs |= difference(site, traceback, i);
-    if (count % 2)
-        differs[0] |= site->frames[count - 1] ^ (uintptr_t)traceback->frames[count - 1];
+    if (state_unlikely(size < sizeof(pair)))
+        return memcmp(one, other, size) == 0;
+    pair differs = difference(one, other, size - sizeof(pair));
+    for (size_t at = 0; at + sizeof(pair) < size; at += sizeof(pair))
+        differs |= difference(one, other, at);
     return (differs[0] | differs[1]) == 0;
 }
-#else
-static inline bool has_frames(const struct tm_site *site, const struct traceback *traceback)
+
+/* Frames that are not packed are the exception where pointers have eight bytes. */
+static bool has_wide_frames(const struct tm_site *site, const struct traceback *traceback)
 {
     for (uint32_t i = 0; i < traceback->nframe; i++)
         if (site->frames[i] != (uintptr_t)traceback->frames[i])
             return false;
     return true;
 }
-#endif
+
+static inline bool has_frames(const struct tm_site *site, const struct traceback *traceback)
+{
+    if (state_likely(traceback->packed != NULL))
+        return is_same(site->frames, traceback->packed, traceback->nframe * sizeof(uint32_t));
+    return has_wide_frames(site, traceback);
+}
 
 static inline bool site_is(const struct tm_site *site, uint32_t domain, uint32_t size_high,
                            const struct traceback *traceback)
@@ -221,33 +225,33 @@ static bool open_segment(void)
     state_publish(tm_state.segments, segments);
     state_publish(segments[segment_count].sites, (struct tm_site *)slab);
     segment_count++;
-    unit_used = TM_SLAB_HEADER / TM_SITE_UNIT;
+    unit_used = TM_SEGMENT_FIRST;
     return true;
 }
 
-static uint32_t units_of(uint32_t nframe)
+static uint32_t units_of(uint32_t nframe, uint32_t flags)
 {
-    return (uint32_t)((sizeof(struct tm_site) + (size_t)nframe * 8 + TM_SITE_UNIT - 1) / TM_SITE_UNIT);
+    size_t frame = flags & TM_SITE_PACKED ? sizeof(uint32_t) : sizeof(uint64_t);
+    return (uint32_t)((sizeof(struct tm_site) + nframe * frame + TM_SITE_UNIT - 1) / TM_SITE_UNIT);
 }
 
 /* The next site will be written where this one ends, and mostly be as large: it need not wait for the memory then. */
 static void expect_next(const char *place)
 {
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < 2; i++)
         __builtin_prefetch(place + i * TM_SITE_UNIT, 1);
 }
 
-/* Room for a site of NFRAME frames: its number, or 0. */
-static uint32_t take_number(uint32_t nframe)
+/* Room for a site: its number, or 0. */
+static uint32_t take_number(uint32_t units)
 {
-    uint32_t units = units_of(nframe);
     if ((segment_count == 0 || unit_used + units > UNITS_PER_SEGMENT) && !open_segment())
         return 0;
     struct tm_slab *slab = (struct tm_slab *)segments[segment_count - 1].sites;
     uint64_t used = (uint64_t)(unit_used + units) * TM_SITE_UNIT - TM_SLAB_HEADER;
     if (!arena_fill(slab, used)) {
         unit_used = UNITS_PER_SEGMENT;
-        return take_number(nframe);
+        return take_number(units);
     }
     uint32_t number = (segment_count - 1) << TM_SEGMENT_SHIFT | unit_used;
     unit_used += units;
@@ -264,23 +268,40 @@ static uint64_t cells_to_use(void)
     return cells < FEW_CELLS ? cells / 2 : cells / 4 * 3;
 }
 
+static void put_frames(struct tm_site *site, const struct traceback *traceback)
+{
+    if (traceback->packed)
+        memcpy(site->frames, traceback->packed, traceback->nframe * sizeof(uint32_t));
+    else
+        for (uint32_t i = 0; i < traceback->nframe; i++)
+            site->frames[i] = (uintptr_t)traceback->frames[i];
+}
+
+/* A segment can be read without the runtime's state. */
+static void tell_regions(uint32_t number)
+{
+    struct tm_slab *slab = (struct tm_slab *)segments[number >> TM_SEGMENT_SHIFT].sites;
+    struct tm_regions *told = (struct tm_regions *)(slab + 1);
+    for (unsigned i = 0; i < TM_REGIONS; i++)
+        state_publish(told->starts[i], state_peek(packing_regions.starts[i]));
+}
+
 static uint32_t make(uint64_t hash, uint32_t domain, uint32_t size_high, const struct traceback *traceback)
 {
     if (cells_used >= cells_to_use() && !table_grow() && (!table || cells_used == table_mask(table)))
         return 0;
-    uint32_t number = take_number(traceback->nframe);
+    uint32_t number = take_number(units_of(traceback->nframe, flags_of(traceback)));
     if (number == 0)
         return 0;
     struct tm_site *site = site_at(number);
-    site->hash = hash;
     site->domain = domain;
     site->nframe = traceback->nframe;
     site->flags = flags_of(traceback);
     site->size_high = size_high;
     site->unloads = state_load(tm_state.unloads);
     site->number = (uint32_t)tm_state.site_count;
-    for (uint32_t i = 0; i < traceback->nframe; i++)
-        site->frames[i] = (uintptr_t)traceback->frames[i];
+    put_frames(site, traceback);
+    tell_regions(number);
     if (size_high)
         state_publish(site_any_high, true);
     table_put(table, (hash >> 32 << 32) | number);
@@ -323,7 +344,7 @@ uint32_t site_intern(uint32_t domain, uint32_t size_high, const struct traceback
 static bool has_frame_in(const struct tm_site *site, uintptr_t start, uintptr_t end)
 {
     for (uint32_t i = 0; i < site->nframe; i++)
-        if (site->frames[i] - 1 >= start && site->frames[i] - 1 < end)
+        if (site_frame(site, i) - 1 >= start && site_frame(site, i) - 1 < end)
             return true;
     return false;
 }
@@ -332,22 +353,22 @@ const struct tm_site *site_next(struct site_cursor *cursor)
 {
     if (cursor->number == 0) {
         cursor->left = state_load(tm_state.site_count);
-        cursor->number = TM_SLAB_HEADER / TM_SITE_UNIT;
+        cursor->number = TM_SEGMENT_FIRST;
     }
     if (cursor->left == 0)
         return NULL;
     /* A segment ends with its slab's used bytes, or is full to its last unit; the next site opens the next one. */
     for (;;) {
         if ((cursor->number & (UNITS_PER_SEGMENT - 1)) == 0)
-            cursor->number += TM_SLAB_HEADER / TM_SITE_UNIT;
+            cursor->number += TM_SEGMENT_FIRST;
         struct tm_slab *slab = (struct tm_slab *)state_load(segments[cursor->number >> TM_SEGMENT_SHIFT].sites);
         uint64_t used = TM_SLAB_HEADER + state_load(slab->used);
         if ((uint64_t)(cursor->number & (UNITS_PER_SEGMENT - 1)) * TM_SITE_UNIT < used)
             break;
-        cursor->number = ((cursor->number >> TM_SEGMENT_SHIFT) + 1) << TM_SEGMENT_SHIFT | TM_SLAB_HEADER / TM_SITE_UNIT;
+        cursor->number = ((cursor->number >> TM_SEGMENT_SHIFT) + 1) << TM_SEGMENT_SHIFT | TM_SEGMENT_FIRST;
     }
     const struct tm_site *site = site_at(cursor->number);
-    cursor->number += units_of(site->nframe);
+    cursor->number += units_of(site->nframe, state_peek(site->flags));
     cursor->left--;
     return site;
 }

@@ -5,7 +5,7 @@
 #ifndef TM_SITE_H
 #define TM_SITE_H
 
-#include "layout.h"
+#include "packing.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,7 +15,8 @@ struct traceback {
     uint32_t nframe;
     bool cut; /* the walk ended before the outermost frame */
     void *const *frames;
-    uint64_t hash;  /* of the frames: any function of them that the stack walk prefers, always the same one */
+    const uint32_t *packed; /* the same; NULL where they were not packed */
+    uint64_t hash;          /* of the frames: any function of them that the stack walk prefers, always the same one */
     uint32_t *site; /* where the site of these frames in domain 0, of a size without high bits, stays for the next walk
                        that finds the same ones: 0 if it is not known; NULL: nowhere */
 };
@@ -32,6 +33,14 @@ extern bool site_any_high;
 
 /* The site of a number that site_intern gave. */
 const struct tm_site *site_get(uint32_t number);
+
+/* Its frame number I. */
+static inline uintptr_t site_frame(const struct tm_site *site, uint32_t i)
+{
+    if (state_peek(site->flags) & TM_SITE_PACKED)
+        return (uintptr_t)packing_unpack(((const uint32_t *)site->frames)[i]);
+    return (uintptr_t)site->frames[i];
+}
 
 /* The sites in the order in which they were made, those that there are at the first call; NULL at the end. */
 struct site_cursor {

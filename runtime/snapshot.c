@@ -244,7 +244,7 @@ static void write_sites(struct snapfile *file, const struct tm_site *const *site
     begin_table(file, "PCS ", frames, pc_widths, 1);
     for (uint32_t i = 0; i < count; i++)
         for (uint32_t frame = 0; frame < sites[i]->nframe; frame++)
-            snapfile_number(file, sites[i]->frames[frame], 8);
+            snapfile_number(file, site_frame(sites[i], frame), 8);
     snapfile_end(file);
 }
 

@@ -30,6 +30,10 @@ SEGMENT_MASK = (1 << SEGMENT_SHIFT) - 1
 SEGMENT_COUNT = 1 << (SITE_BITS - SEGMENT_SHIFT)
 SEGMENT_SIZE = SITE_UNIT << SEGMENT_SHIFT
 SITE_CUT = 1
+SITE_PACKED = 4
+SEGMENT_FIRST = 3
+REGIONS = 16
+REGION_SHIFT = 28
 FRAMES_MAX = 65535
 UNKNOWN_SITE = -1  # the number of one that cannot be read
 
@@ -86,8 +90,9 @@ LANE = Record("tm_lane", ("bytes", "q"), ("high", "q"), ("claimed", "I"), ("rese
               ("looked", "q"), ("blocks", "q"), ("growing", "Q"), ("from", "Q"), ("to", "Q"), ("padding", "7Q"))
 SLAB = Record("tm_slab", ("magic", "I"), ("kind", "I"), ("size", "Q"), ("used", "Q"), ("next", "Q"),
               ("number", "Q"), ("filled", "Q"), ("reserved", "2Q"))
-SITE = Record("tm_site", ("hash", "Q"), ("domain", "I"), ("nframe", "I"), ("flags", "I"), ("size_high", "I"),
-              ("unloads", "I"), ("number", "I"))
+REGION_TABLE = Record("tm_regions", ("starts", f"{REGIONS}Q"))
+SITE = Record("tm_site", ("domain", "I"), ("nframe", "I"), ("flags", "I"), ("size_high", "I"), ("unloads", "I"),
+              ("number", "I"))
 MODULE = Record("tm_module", ("start", "Q"), ("end", "Q"), ("bias", "Q"), ("when", "Q"), ("unload", "I"),
                 ("build_id_length", "I"), ("build_id", f"{BUILD_ID_MAX}s"), ("path", f"{MODULE_PATH_MAX}s"))
 DOMAIN = Record("tm_domain", ("domain", "I"), ("name", f"{DOMAIN_NAME_MAX}s"))

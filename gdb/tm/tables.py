@@ -10,11 +10,11 @@ import struct
 from array import array
 from collections import Counter
 from itertools import groupby
-from typing import Any, Iterable, Iterator, NamedTuple, Sequence
+from typing import Any, Dict, Iterable, Iterator, NamedTuple, Sequence
 
-from .layout import (FRAMES_MAX, LINE, LINE_WORDS, SEGMENT_MASK, SEGMENT_SHIFT, SEGMENT_SIZE, SITE, SITE_CUT,
-                     SITE_UNIT, SIZE_BITS, SIZE_MASK, SLAB, SLAB_ENTRY, SLAB_HEADER, SLAB_MAGIC, Module, Record, Site,
-                     Slab)
+from .layout import (ADDRESS_MASK, FRAMES_MAX, LINE, LINE_WORDS, REGION_SHIFT, REGION_TABLE, SEGMENT_MASK,
+                     SEGMENT_SHIFT, SEGMENT_SIZE, SITE, SITE_CUT, SITE_PACKED, SITE_UNIT, SIZE_BITS, SIZE_MASK, SLAB,
+                     SLAB_ENTRY, SLAB_HEADER, SLAB_MAGIC, Module, Record, Site, Slab)
 from .memory import Data, Read, Unreadable, pieces, words
 
 
@@ -135,15 +135,26 @@ class Tables:
     def site(self, number: int) -> Site:
         """As `sites`, for one, without reading all of its segment."""
         segment = self.segment_address(number >> SEGMENT_SHIFT)
-        site = self._site_at(segment + (number & SEGMENT_MASK) * SITE_UNIT) if segment else None
+        site = self._site_at(segment, number & SEGMENT_MASK) if segment else None
         return site or self.sites((number,))[number]
 
-    def _site_at(self, address: int) -> Site | None:
+    def _site_at(self, segment: int, unit: int) -> Site | None:
+        address = segment + unit * SITE_UNIT
         try:
-            frames = min(self.record(SITE, address)["nframe"], FRAMES_MAX)
-            return _Segment(self.order, self.read(address, SITE.size + 8 * frames), []).site(0)
+            fields = self.record(SITE, address)
+            size = 4 if fields["flags"] & SITE_PACKED else 8
+            data = self.read(address, SITE.size + size * min(fields["nframe"], FRAMES_MAX))
+            return _Segment(self.order, data, [], self._regions_of(segment)).site(0)
         except Unreadable:
             return None
+
+    def _regions_of(self, segment: int) -> Sequence[int]:
+        """What the packed frames of a segment's sites are to be added to; none where that cannot be read."""
+        try:
+            starts: Sequence[int] = self.record(REGION_TABLE, segment + SLAB_HEADER)["starts"]
+        except Unreadable:
+            return ()
+        return starts
 
     def _segment(self, index: int) -> _Segment:
         segment = self._segments.get(index)
@@ -154,14 +165,14 @@ class Tables:
     def _read_segment(self, index: int) -> _Segment:
         address = self.segment_address(index)
         if not address:
-            return _Segment(self.order, b"", [])
+            return _Segment(self.order, b"", [], ())
         data = bytearray()
         holes = []
         for start, part_length, part in pieces(self.read, address, self._used_of_segment(address), SITE_UNIT):
             data += bytes(part_length) if part is None else part
             if part is None:
                 holes.append((start - address, start - address + part_length))
-        return _Segment(self.order, bytes(data), holes)
+        return _Segment(self.order, bytes(data), holes, self._regions_of(address))
 
     def _used_of_segment(self, address: int) -> int:
         """How far the segment at `address` holds sites. As its slab says now: a thread that runs may have made more
@@ -180,14 +191,29 @@ def _columns(lines: Sequence[int]) -> Iterator[Sequence[int]]:
         yield lines[word::LINE_WORDS]
 
 
-class _Segment:
-    """A copy of one segment of sites; `holes` are the (start, end) offsets that could not be read."""
+class _Unpacked(Dict[int, int]):
+    """Program counters by what they are packed to. `starts`: tm_regions.starts."""
 
-    def __init__(self, order: str, data: Data, holes: list[tuple[int, int]]) -> None:
+    def __init__(self, starts: Sequence[int]) -> None:
+        super().__init__()
+        self._starts = starts
+
+    def __missing__(self, packed: int) -> int:
+        start, place = self._starts[packed >> REGION_SHIFT] & ~1, packed & (1 << REGION_SHIFT) - 1
+        pc = self[packed] = start + place & ADDRESS_MASK
+        return pc
+
+
+class _Segment:
+    """A copy of one segment of sites; `holes` are the (start, end) offsets that could not be read; `regions` are
+    tm_regions.starts, or nothing where that could not."""
+
+    def __init__(self, order: str, data: Data, holes: list[tuple[int, int]], regions: Sequence[int]) -> None:
         self._order = order
         self._data = data
         self._holes = holes
-        self._header = struct.Struct(order + "QIIIIII")
+        self._header = struct.Struct(order + "IIIIII")
+        self._unpacked = _Unpacked(regions) if regions else None
 
     def site(self, unit: int) -> Site | None:
         """The site at that unit, or None where there cannot be one."""
@@ -195,11 +221,14 @@ class _Segment:
         frames = start + SITE.size
         if frames > len(self._data):
             return None
-        _, domain, nframe, flags, size_high, unloads, number = self._header.unpack_from(self._data, start)
-        end = frames + 8 * nframe
-        if nframe > FRAMES_MAX or end > len(self._data):
+        domain, nframe, flags, size_high, unloads, number = self._header.unpack_from(self._data, start)
+        is_packed = flags & SITE_PACKED
+        end = frames + (4 if is_packed else 8) * nframe
+        if nframe > FRAMES_MAX or end > len(self._data) or (is_packed and self._unpacked is None):
             return None
         if any(start < hole_end and hole_start < end for hole_start, hole_end in self._holes):
             return None
-        pcs = struct.unpack_from(f"{self._order}{nframe}Q", self._data, frames)
+        pcs = struct.unpack_from(f"{self._order}{nframe}{'I' if is_packed else 'Q'}", self._data, frames)
+        if is_packed and self._unpacked is not None:
+            pcs = tuple(map(self._unpacked.__getitem__, pcs))
         return Site(domain, pcs, bool(flags & SITE_CUT), size_high & (1 << 64 - SIZE_BITS) - 1, unloads, number)

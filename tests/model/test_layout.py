@@ -24,15 +24,17 @@ from tm.salvage import Salvaged  # noqa: E402
 from tm.skiplist import Skiplist  # noqa: E402
 
 HEADER = TOP / "runtime" / "layout.h"
-RECORDS = [layout.LAYOUT, layout.STATE, layout.LANE, layout.SLAB, layout.SITE, layout.MODULE, layout.NODE,
-           layout.PAGE, layout.LINE, layout.DOMAIN]
+RECORDS = [layout.LAYOUT, layout.STATE, layout.LANE, layout.SLAB, layout.SITE, layout.REGION_TABLE, layout.MODULE,
+           layout.NODE, layout.PAGE, layout.LINE, layout.DOMAIN]
 # What ends in a flexible array is longer in C's eyes only by nothing, so sizes must agree everywhere.
 CONSTANTS = {
     "TM_BYTE_ORDER": layout.BYTE_ORDER, "TM_ABI_MAJOR": layout.ABI_MAJOR, "TM_ABI_MINOR": layout.ABI_MINOR,
     "TM_SLAB_MAGIC": layout.SLAB_MAGIC, "TM_SLAB_HEADER": layout.SLAB_HEADER, "TM_PAGE_SHIFT": layout.PAGE_SHIFT,
     "TM_PHASE_MASK": layout.PHASE_MASK, "TM_OFFSET_SHIFT": layout.OFFSET_SHIFT, "TM_SIZE_BITS": layout.SIZE_BITS,
     "TM_SITE_BITS": layout.SITE_BITS, "TM_SITE_UNIT": layout.SITE_UNIT, "TM_SEGMENT_SHIFT": layout.SEGMENT_SHIFT,
-    "TM_SEGMENT_COUNT": layout.SEGMENT_COUNT, "TM_SITE_CUT": layout.SITE_CUT, "TM_LINES_MASK": layout.LINES_MASK,
+    "TM_SEGMENT_COUNT": layout.SEGMENT_COUNT, "TM_SITE_CUT": layout.SITE_CUT, "TM_SITE_PACKED": layout.SITE_PACKED,
+    "TM_SEGMENT_FIRST": layout.SEGMENT_FIRST, "TM_REGIONS": layout.REGIONS, "TM_REGION_SHIFT": layout.REGION_SHIFT,
+    "TM_LINES_MASK": layout.LINES_MASK,
     "TM_LINE_ENTRIES": layout.LINE_ENTRIES, "TM_SLAB_PAGE": layout.SLAB_PAGE, "TM_LEVELS": layout.LEVELS,
     "TM_LANES": layout.LANES, "TM_SLAB_OTHER": layout.SLAB_OTHER, "TM_SLAB_NODE": layout.SLAB_NODE,
     "TM_SLAB_ENTRY": layout.SLAB_ENTRY, "TM_SLAB_SITE": layout.SLAB_SITE, "TM_MODE_OFF": layout.MODE_OFF,
@@ -172,18 +174,19 @@ def example(order: str = "<", pointer_size: int = 8, **header: object) -> Image:
     entry_slab = Image(order)
     entry_slab.record(0, layout.SLAB, magic=layout.SLAB_MAGIC, kind=layout.SLAB_ENTRY, size=0x10000,
                       used=4 * layout.LINE.size, next=SITES_AT)
-    lines = [(offsets_of(2, 77, 8), entry(1, 40), 0, entry(1, 40), 0, 0, 0, 0),
-             (offsets_of(4, 1), entry(2, 100), entry(1, 8), 0, 0, 0, 0, 0),
-             (offsets_of(255), entry(2, 1 << 40), 0, 0, 0, 0, 0, 0),
+    lines = [(offsets_of(2, 77, 8), entry(3, 40), 0, entry(3, 40), 0, 0, 0, 0),
+             (offsets_of(4, 1), entry(4, 100), entry(3, 8), 0, 0, 0, 0, 0),
+             (offsets_of(255), entry(4, 1 << 40), 0, 0, 0, 0, 0, 0),
              (1 << 31, 123, 0, 0, 0, 0, 0, 0)]
     image.put(ENTRIES_AT, bytes(entry_slab.parts[0]) + b"".join(image.words(*line) for line in lines))
     site_slab = Image(order)
     site_slab.record(0, layout.SLAB, magic=layout.SLAB_MAGIC, kind=layout.SLAB_SITE, size=0x1000, used=256,
                      next=PAGES_AT)
-    site_slab.record(1, layout.SITE, domain=0, nframe=3, flags=0, unloads=1, number=7)
-    site_slab.put(2, image.words(0x401000, 0x402000, 0x403000) + bytes(8))
-    site_slab.record(3, layout.SITE, domain=0, nframe=1, flags=layout.SITE_CUT, size_high=4)
-    site_slab.put(4, image.words(0x404000) + bytes(24))
+    site_slab.record(1, layout.REGION_TABLE, starts=(1, *[0] * 14, 0x7fff00000001))
+    site_slab.record(2, layout.SITE, domain=0, nframe=3, flags=layout.SITE_PACKED, unloads=1, number=7)
+    site_slab.put(3, struct.pack(f"{order}3I", 0x401000, 0x402000, 15 << layout.REGION_SHIFT | 0x3000) + bytes(28))
+    site_slab.record(4, layout.SITE, domain=0, nframe=1, flags=layout.SITE_CUT, size_high=4)
+    site_slab.put(5, image.words(0x404000) + bytes(32))
     data = bytearray(b"".join(site_slab.parts.values()))
     image.put(SITES_AT, data + bytes(0x1000 - len(data)))
     image.put(SEGMENTS_AT, image.words(SITES_AT, *[0] * (layout.SEGMENT_COUNT - 1)))
@@ -212,12 +215,12 @@ class DecodeTest(unittest.TestCase):
         self.assertEqual(state.peak_bound, layout.LANE_STEP)
         counted = found.count_blocks()
         self.assertEqual(sorted(zip(counted.numbers, counted.sizes, counted.counts)),
-                         [(1, 8, 1), (1, 40, 2), (2, 4 << 38, 1), (2, 100 + (4 << 38), 1)])
-        self.assertEqual(counted.sites[1].pcs, (0x401000, 0x402000, 0x403000))
-        self.assertTrue(counted.sites[2].is_cut)
+                         [(3, 8, 1), (3, 40, 2), (4, 4 << 38, 1), (4, 100 + (4 << 38), 1)])
+        self.assertEqual(counted.sites[3].pcs, (0x401000, 0x402000, 0x7fff00003000))
+        self.assertTrue(counted.sites[4].is_cut)
         module, = found.modules()
         self.assertEqual((module.path, module.build_id, module.unload), ("/lib/libplugin.so", b"abcd", 1))
-        self.assertEqual(counted.sites[1].number, 7)
+        self.assertEqual(counted.sites[3].number, 7)
         self.assertEqual(found.domain_names(), {3: "textures", 7: "caf\xe9 \ufffd"})
         blocks = list(Skiplist(found).blocks())
         self.assertEqual([block.address for block in blocks],
@@ -257,7 +260,7 @@ class MovingTest(unittest.TestCase):
         """The first page's two blocks, in its line and in two others; it leads to those if `is_done`."""
         image = example(order)
         to = LINES_AT + 4 * layout.LINE.size
-        image.parts[ENTRIES_AT] += image.words(offsets_of(2, 8), entry(1, 40), entry(1, 40), *[0] * 5, *[0] * 8)
+        image.parts[ENTRIES_AT] += image.words(offsets_of(2, 8), entry(3, 40), entry(3, 40), *[0] * 5, *[0] * 8)
         used_at, lines_at = layout.SLAB.offsets["used"], layout.SLAB_HEADER + layout.PAGE.offsets["lines"]
         struct.pack_into(order + "Q", image.parts[ENTRIES_AT], used_at, 6 * layout.LINE.size)
         if is_done:
@@ -346,9 +349,9 @@ class DamageTest(unittest.TestCase):
         self.assertLess(image.reads, 200)
 
     def test_sites(self) -> None:
-        nframe_at = layout.SLAB_HEADER + layout.SITE.offsets["nframe"]
+        nframe_at = layout.SEGMENT_FIRST * layout.SITE_UNIT + layout.SITE.offsets["nframe"]
         found = self.noted(self.poke(example(), SITES_AT, nframe_at, "I", 65536), "1 site cannot be read")
-        self.assertEqual(found.site(1).pcs, ())
+        self.assertEqual(found.site(3).pcs, ())
         self.noted(self.poke(example(), SEGMENTS_AT, 0, "Q", 0x999000), "2 sites cannot be read")
         self.noted(self.poke(example(), STATE_AT, layout.STATE.offsets["segments"], "Q", 8), "2 sites cannot be read")
 
@@ -379,7 +382,7 @@ class DamageTest(unittest.TestCase):
         image = self.poke(example(), PAGES_AT, lines_at, "Q", LINES_AT + layout.LINE.size | 1)
         self.assertEqual(addresses(image), everything[:4])
         found = Runtime(image.read, LAYOUT_AT)
-        self.assertIsNone(BlockTable(found).columns().expanded([entry(1, 40), entry(2, 1 << 40)], [2, 1]))
+        self.assertIsNone(BlockTable(found).columns().expanded([entry(3, 40), entry(4, 1 << 40)], [2, 1]))
 
     def test_domain_names(self) -> None:
         image = self.poke(example(), STATE_AT, layout.STATE.offsets["domain_count"], "Q", 1 << 60)

@@ -90,7 +90,7 @@ static void untrack(const char *name, unsigned domain, uintptr_t address)
 static void start(const char *name)
 {
     announce(name, OTHER, 0, 0, 0);
-    tm_start(300);
+    tm_start(500);
     done(NULL);
 }
 
@@ -168,7 +168,7 @@ static void *by_path(unsigned path, unsigned depth)
     return block;
 }
 
-enum { SITES = 800, DEPTH = 220, PAGES = 1700, FULL_PAGES = 36 };
+enum { SITES = 800, DEPTH = 440, PAGES = 1700, FULL_PAGES = 36 };
 
 static void many_sites(void)
 {

@@ -20,6 +20,21 @@ static inline const struct tm_site *tables_site(uint64_t entry)
     return (const struct tm_site *)(segment + (id & ((1 << TM_SEGMENT_SHIFT) - 1)) * TM_SITE_UNIT);
 }
 
+/* A frame of a site, which lies in one of the segments. */
+static inline uintptr_t tables_frame(const struct tm_site *site, uint32_t number)
+{
+    if (!(site->flags & TM_SITE_PACKED))
+        return (uintptr_t)site->frames[number];
+    const struct tm_segment *segment = tm_layout.state->segments;
+    const uintptr_t size = (uintptr_t)TM_SITE_UNIT << TM_SEGMENT_SHIFT;
+    while ((uintptr_t)site - (uintptr_t)segment->sites >= size)
+        segment++;
+    const struct tm_regions *regions = (const struct tm_regions *)((const char *)segment->sites + TM_SLAB_HEADER);
+    uint32_t packed = ((const uint32_t *)site->frames)[number];
+    return (uintptr_t)(regions->starts[packed >> TM_REGION_SHIFT] & ~UINT64_C(1)) +
+           (packed & ((UINT32_C(1) << TM_REGION_SHIFT) - 1));
+}
+
 static inline void tables_visit_entry(uintptr_t address, uint64_t entry, tables_visit *visit, void *context)
 {
     if (entry >> TM_SIZE_BITS == 0)

@@ -22,7 +22,7 @@ API struct sums usable_counted, usable_others;
 static bool is_counted(const struct tm_site *site)
 {
     Dl_info info;
-    if (site->nframe == 0 || !dladdr((void *)(site->frames[0] - 1), &info) || !info.dli_sname)
+    if (site->nframe == 0 || !dladdr((void *)(tables_frame(site, 0) - 1), &info) || !info.dli_sname)
         return false;
     return info.dli_sname[0] == 'z';
 }

@@ -6,15 +6,36 @@
 #include "tap_cunit.h"
 
 #include <pthread.h>
+#include <stdlib.h>
 
 #define THREADS 4
 #define SITES 20000
 
+static bool is_packing;
+
+/* Most tests come twice: their frames not packed, and packed. */
+static void pack_from_now_on(void)
+{
+    is_packing = true;
+}
+
+static uint32_t intern_as(uint32_t domain, uint32_t size_high, bool cut, uint32_t nframe, void **frames, uint64_t hash)
+{
+    uint32_t *packed = malloc((nframe + 1) * sizeof *packed);
+    for (uint32_t i = 0; i < nframe; i++) {
+        packed[i] = packing_pack((uintptr_t)frames[i]);
+        CU_ASSERT_EQUAL(packing_unpack(packed[i]), (uintptr_t)frames[i]);
+    }
+    struct traceback traceback = {
+        .nframe = nframe, .cut = cut, .frames = frames, .packed = is_packing ? packed : NULL, .hash = hash};
+    uint32_t number = site_intern(domain, size_high, &traceback);
+    free(packed);
+    return number;
+}
+
 static uint32_t intern(uint32_t domain, uint32_t size_high, bool cut, uint32_t nframe, void **frames)
 {
-    struct traceback traceback = {
-        .nframe = nframe, .cut = cut, .frames = frames, .hash = site_hash_frames(frames, nframe)};
-    return site_intern(domain, size_high, &traceback);
+    return intern_as(domain, size_high, cut, nframe, frames, site_hash_frames(frames, nframe));
 }
 
 static void known_sites_are_found(void)
@@ -26,7 +47,7 @@ static void known_sites_are_found(void)
     const struct tm_site *site = site_get(number);
     CU_ASSERT_EQUAL(site->nframe, 5);
     for (int i = 0; i < 5; i++)
-        CU_ASSERT_EQUAL(site->frames[i], (uintptr_t)frames[i]);
+        CU_ASSERT_EQUAL(site_frame(site, (uint32_t)i), (uintptr_t)frames[i]);
 }
 
 static void everything_tells_sites_apart(void)
@@ -42,7 +63,7 @@ static void everything_tells_sites_apart(void)
     for (int i = 0; i < 8; i++)
         for (int j = 0; j < i; j++)
             CU_ASSERT_NOT_EQUAL(numbers[i], numbers[j]);
-    CU_ASSERT_EQUAL(site_get(numbers[3])->flags, TM_SITE_CUT);
+    CU_ASSERT_EQUAL(site_get(numbers[3])->flags, TM_SITE_CUT | (is_packing ? TM_SITE_PACKED : 0));
     CU_ASSERT_EQUAL(site_get(numbers[2])->size_high, 1);
     CU_ASSERT_EQUAL(site_get(numbers[1])->domain, 1);
 }
@@ -50,8 +71,7 @@ static void everything_tells_sites_apart(void)
 /* All with one hash: the frames alone tell them apart. */
 static uint32_t intern_alike(uint32_t nframe, void **frames)
 {
-    struct traceback traceback = {.nframe = nframe, .frames = frames, .hash = 0x123456789};
-    return site_intern(3, 0, &traceback);
+    return intern_as(3, 0, false, nframe, frames, 0x123456789);
 }
 
 static void every_frame_tells_sites_apart(void)
@@ -82,7 +102,7 @@ static void the_longest_traceback_fits(void)
     uint32_t number = intern(0, 0, true, 65535, frames);
     CU_ASSERT_NOT_EQUAL_FATAL(number, 0);
     CU_ASSERT_EQUAL(intern(0, 0, true, 65535, frames), number);
-    CU_ASSERT_EQUAL(site_get(number)->frames[65534], 65535);
+    CU_ASSERT_EQUAL(site_frame(site_get(number), 65534), 65535);
 }
 
 static uint32_t thread_numbers[THREADS][SITES];
@@ -151,11 +171,38 @@ static void sites_go_on_after_a_failure(void)
     for (uintptr_t i = 0; i < 40000; i++) {
         void *frames[] = {(void *)(0x20000000 + i), (void *)5};
         uint32_t number = intern(8, 0, false, 2, frames);
-        wrong += number == 0 || site_get(number)->frames[0] != 0x20000000 + i;
+        wrong += number == 0 || site_frame(site_get(number), 0) != 0x20000000 + i;
     }
     CU_ASSERT_EQUAL(fills_left, 0);
     CU_ASSERT_EQUAL(wrong, 0);
     all_are_visited_in_order();
+}
+
+/* As a reader does that has nothing but the segment. */
+static void segments_tell_their_regions(void)
+{
+    void *frames[] = {(void *)0x7ffff7d01234, (void *)0x555555554000, (void *)0x401000};
+    uint32_t number = intern(9, 0, false, 3, frames);
+    const char *segment = (const char *)tm_state.segments[number >> TM_SEGMENT_SHIFT].sites;
+    const struct tm_regions *regions = (const struct tm_regions *)(segment + TM_SLAB_HEADER);
+    const uint32_t *packed = (const uint32_t *)site_get(number)->frames;
+    for (int i = 0; i < 3; i++)
+        CU_ASSERT_EQUAL((regions->starts[packed[i] >> TM_REGION_SHIFT] & ~UINT64_C(1)) + (packed[i] & PACKING_PLACE),
+                        (uintptr_t)frames[i]);
+}
+
+/* The last test: it leaves no region free. */
+static void regions_run_out(void)
+{
+    uint64_t found = 0;
+    for (uint64_t i = 0; i < 2 * TM_REGIONS; i++) {
+        uint64_t pc = (i + 100) << TM_REGION_SHIFT | 0x123;
+        uint32_t packed = packing_pack(pc);
+        found += packed != PACKING_NONE;
+        CU_ASSERT(packed == PACKING_NONE || packing_unpack(packed) == pc);
+        CU_ASSERT_EQUAL(packing_pack(pc), packed);
+    }
+    CU_ASSERT(found > 0 && found < TM_REGIONS);
 }
 
 int main(void)
@@ -169,6 +216,16 @@ int main(void)
         {"all are visited in order", all_are_visited_in_order},
         {"retired sites are made anew", retired_sites_are_made_anew},
         {"sites go on after a failure", sites_go_on_after_a_failure},
+        {"frames are packed from now on", pack_from_now_on},
+        {"known sites are found", known_sites_are_found},
+        {"everything tells sites apart", everything_tells_sites_apart},
+        {"every frame tells sites apart", every_frame_tells_sites_apart},
+        {"the longest traceback fits", the_longest_traceback_fits},
+        {"threads agree while the table grows", threads_agree_while_the_table_grows},
+        {"all are visited in order", all_are_visited_in_order},
+        {"retired sites are made anew", retired_sites_are_made_anew},
+        {"segments tell their regions", segments_tell_their_regions},
+        {"regions run out", regions_run_out},
         {NULL, NULL},
     };
     return tap_run("site", tests);
