@@ -11,21 +11,17 @@
 
 extern struct tm_regions packing_regions; /* atomic, each set once */
 
-/* Where the program counter's region is looked for first. */
+/* Where the program counter's region is looked for first: in its place, what is packed has its low bits unchanged. */
 static inline uint32_t packing_first(uint64_t pc)
 {
-    return (uint32_t)(pc >> TM_REGION_SHIFT ^ pc >> (TM_REGION_SHIFT + 4)) % TM_REGIONS;
+    return (uint32_t)(pc >> TM_REGION_SHIFT) % TM_REGIONS;
 }
 
-/* What tm_regions has for the region of PC. */
-static inline uint64_t packing_start(uint64_t pc)
+/* Whether START, of tm_regions, is that of the region of PC. One that is not in use is no program counter's, for the
+   region at 0 is in use from the beginning. */
+static inline bool packing_is_in(uint64_t pc, uint64_t start)
 {
-    return (pc & ~PACKING_PLACE) | 1;
-}
-
-static inline uint32_t packing_join(uint32_t region, uint64_t pc)
-{
-    return region << TM_REGION_SHIFT | (uint32_t)(pc & PACKING_PLACE);
+    return (pc ^ start) >> TM_REGION_SHIFT == 0;
 }
 
 /* What packing_pack does for a region that is new, or not where it is looked for first. */
@@ -34,9 +30,10 @@ uint32_t packing_pack_otherwise(uint64_t pc);
 /* PACKING_NONE where there are more regions than have numbers. */
 static inline uint32_t packing_pack(uint64_t pc)
 {
-    uint32_t region = packing_first(pc);
-    if (state_likely(state_peek(packing_regions.starts[region]) == packing_start(pc)))
-        return packing_join(region, pc);
+    _Static_assert((uint64_t)TM_REGIONS << TM_REGION_SHIFT == UINT64_C(1) << 32,
+                   "a region's number is a counter's bits");
+    if (state_likely(packing_is_in(pc, state_peek(packing_regions.starts[packing_first(pc)]))))
+        return (uint32_t)pc;
     return packing_pack_otherwise(pc);
 }
 
