@@ -31,7 +31,8 @@ from workloads import SOURCE, Figures, Workload, all_tables, compile_c_workloads
 BUILD = Path(os.environ.get("TM_TOP_BUILDDIR", SOURCE)).resolve()
 LIBRARY = BUILD / "runtime" / ".libs" / "libtracemalloc.so"
 MICRO = BUILD / "bench" / "micro"
-GROUPS = ("churn", "hoard", "regrow", "handover", "sqlite3", "jq", "python3", "perl", "cc1plus", "view", "micro")
+GROUPS = ("churn", "hoard", "regrow", "handover", "release", "sqlite3", "jq", "python3", "perl", "cc1plus", "view",
+          "micro")
 
 
 class Bench:

@@ -19,7 +19,7 @@ from variants import BUILDS, CC, FRAMES
 BENCH = Path(__file__).resolve().parent
 SOURCE = BENCH.parent
 CXX = os.environ.get("CXX", "c++").split()
-C_WORKLOADS = ("churn", "hoard", "regrow", "handover")
+C_WORKLOADS = ("churn", "hoard", "regrow", "handover", "release")
 _NUMBERS = re.compile(r"^[-\d.]+(?: [-\d.]+)*$", re.MULTILINE)
 
 Figures = dict[str, float]
@@ -143,11 +143,14 @@ def _moved_table(quick: bool) -> Table:
     depth = "15"
     return Table("Realloc and hand-over, depth 15",
                  "Nanoseconds added: to a realloc of buffers that grow; to a block that one thread allocates and "
-                 "another frees.",
+                 "another frees at the same time; to a free alone, by the thread that allocated 100,000 blocks or by "
+                 "another one, when all are allocated.",
                  [Workload("regrow", ("regrow", depth), (Column("realloc growth", "ns", "added", "ns"),),
                            _printed_time, count=count),
                   Workload("handover", ("handover", depth), (Column("hand-over", "ns", "added", "ns"),),
-                           _printed_time, count=count)])
+                           _printed_time, count=count),
+                  *(Workload("release", ("release", depth, who), (Column(f"free of {whose}", "ns", "added", "ns"),),
+                             _printed_time, count=count) for who, whose in (("own", "own"), ("other", "another's")))])
 
 
 def _programs_table(quick: bool, scratch: Path) -> Table:

@@ -49,7 +49,7 @@ static inline unsigned page_match(const struct tm_line *line, uint8_t offset)
     uint64_t offsets = line->offsets;
 #ifdef __SSE2__
     __m128i wanted = _mm_set1_epi8((char)offset);
-    unsigned same = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_cvtsi64_si128((int64_t)offsets), wanted));
+    unsigned same = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_loadl_epi64((const void *)&line->offsets), wanted));
 #else
     unsigned same = 0;
     for (unsigned slot = 0; slot < TM_LINE_ENTRIES; slot++)

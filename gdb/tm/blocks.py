@@ -6,13 +6,14 @@ reads is not trusted: pointers may be NULL or garbage, and damage costs the bloc
 
 from __future__ import annotations
 
+import struct
 from array import array
 from bisect import bisect_right
 from collections import defaultdict
 from typing import Iterator, NamedTuple, Sequence
 
-from .layout import (ADDRESS_MASK, LINE, LINE_WORDS, NODE, PAGE, SIZE_BITS, SLAB_ENTRY, SLAB_HEADER, SLAB_NODE,
-                     SLAB_PAGE, lines_range, offsets_in)
+from .layout import (ADDRESS_MASK, LINE, LINE_ENTRIES, LINE_WORDS, NODE, OFFSET_SHIFT, PAGE, SIZE_BITS, SLAB_ENTRY,
+                     SLAB_HEADER, SLAB_NODE, SLAB_PAGE, are_lines, line_of, lines_range)
 from .memory import pieces, words
 from .tables import Stretch, Tables
 
@@ -45,6 +46,7 @@ class BlockTable:
     def __init__(self, tables: Tables) -> None:
         self._byteorder = tables.byteorder
         self._order = tables.order
+        self._page = struct.Struct(tables.order + "QQ")  # node, lines
         self.stretches = sorted(_copies(tables), key=lambda stretch: stretch.address)
         self._starts = [stretch.address for stretch in self.stretches]
 
@@ -59,19 +61,27 @@ class BlockTable:
         return columns
 
     def _add_page(self, columns: Columns, key: int, page: int) -> None:
-        lines = self._lines_of(page)
-        for first in range(0, len(lines) // LINE_WORDS * LINE_WORDS, LINE_WORDS):
-            for entry, offset in zip(lines[first + 1:first + LINE_WORDS], offsets_in(lines[first])):
-                if entry >> SIZE_BITS:
-                    columns.addresses.append(key + offset & ADDRESS_MASK)
+        data = self._lines_of(page)
+        entries = words(data, self._byteorder)
+        for number in range(len(data) // LINE.size):
+            first, at = number * LINE_WORDS, number * LINE.size
+            offsets = data[at:at + LINE_ENTRIES] if self._byteorder == "little" else data[at + LINE_ENTRIES:at:-1]
+            for entry, offset in zip(entries[first + 1:first + LINE_WORDS], offsets):
+                # What lies in another line than its own is no entry of this page.
+                if entry >> SIZE_BITS and line_of(offset, len(data) // LINE.size) == number:
+                    columns.addresses.append(key + (offset << OFFSET_SHIFT) & ADDRESS_MASK)
                     columns.entries.append(entry)
 
-    def _lines_of(self, page: int) -> Sequence[int]:
+    def _lines_of(self, page: int) -> memoryview:
+        """All lines of a page; nothing where one of them is missing."""
         data = self._bytes(page, PAGE.size)
-        if len(data) < PAGE.size:
-            return ()
-        start, end = lines_range(PAGE.unpack(self._order, data)["lines"])
-        return words(self._bytes(start, end - start), self._byteorder)
+        if len(data) == PAGE.size:
+            _, lines = self._page.unpack(data)
+            start, end = lines_range(lines)
+            found = self._bytes(start, end - start) if are_lines(lines) else data[:0]
+            if len(found) == end - start:
+                return found
+        return memoryview(b"")
 
     def _bytes(self, address: int, length: int) -> memoryview:
         """What lies there, cut where the copy ends."""

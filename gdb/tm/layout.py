@@ -39,6 +39,8 @@ UNKNOWN_SITE = -1  # the number of one that cannot be read
 
 LINE_ENTRIES = 7
 LINES_MASK = 63
+LINES_MOST = 37
+PAGE_OFFSETS = 256
 LEVELS = 16
 LANES = 64
 LANE_STEP = 64 << 10  # bytes that a lane may move before it looks at the peak
@@ -102,15 +104,20 @@ NODE = Record("tm_node", ("key", "Q"), ("domain", "I"), ("height", "I"), ("next"
 LINE_WORDS = LINE.size // 8
 
 
+def are_lines(lines: int) -> bool:
+    """Whether tm_page.lines can be what it says."""
+    return lines > LINES_MASK and 1 <= lines & LINES_MASK <= LINES_MOST
+
+
 def lines_range(lines: int) -> tuple[int, int]:
     """Where the lines are that tm_page.lines leads to: (start, end)."""
     start = lines & ~LINES_MASK
     return start, start + (lines & LINES_MASK) * LINE.size
 
 
-def offsets_in(offsets: int) -> tuple[int, ...]:
-    """How far from its node's key the block of each slot starts. `offsets` is the line's."""
-    return tuple((offsets >> 8 * slot & 255) << OFFSET_SHIFT for slot in range(LINE_ENTRIES))
+def line_of(offset: int, lines: int) -> int:
+    """In which of a page's lines a block at that offset is. `lines`: their number."""
+    return offset * lines // PAGE_OFFSETS
 
 
 class Slab(NamedTuple):

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from .layout import (ABI_MAJOR, BUILD_ID_MAX, BYTE_ORDER, CLAIM_FREE, CLAIM_PAUSED, DOMAIN, DOMAINS_MAX, LANE,
                      LANE_STEP, LAYOUT, MAGIC, MODE_FORKING, MODE_TRACING, MODULE, MODULES_MAX, PAGE, SEGMENT_COUNT,
-                     SLAB, SLAB_HEADER, SLAB_MAGIC, SLAB_SIZE_MAX, SLABS_MAX, STATE, Module, Slab, lines_range)
+                     SLAB, SLAB_HEADER, SLAB_MAGIC, SLAB_SIZE_MAX, SLABS_MAX, STATE, Module, Slab, are_lines,
+                     lines_range)
 from .memory import LayoutError, Read, Unreadable, pieces, words
 from .tables import Tables
 
@@ -134,8 +135,18 @@ class Runtime(Tables):
         return slabs
 
     def outdated_lines(self) -> list[tuple[int, int]]:
-        moves = LANE.iter_unpack(self.order, self._lanes, "growing", "from", "to")
-        return [lines_range(old if self._lines_of(page) == new else new) for page, old, new in moves if page]
+        found: list[tuple[int, int]] = []
+        for page, old, new in LANE.iter_unpack(self.order, self._lanes, "growing", "from", "to"):
+            if not page:
+                continue
+            now = self._lines_of(page)
+            start, end = lines_range(new if now == old else old)
+            is_sound = now in (old, new) and old != new and are_lines(old) and are_lines(new)
+            if is_sound and all(end <= other_start or other_end <= start for other_start, other_end in found):
+                found.append((start, end))
+            else:
+                self.note("what a thread says of the blocks that it was moving is damaged: these may be there twice")
+        return found
 
     def _lines_of(self, page: int) -> int:
         try:

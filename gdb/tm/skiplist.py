@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any, Iterable, Iterator, NamedTuple
 
-from .layout import (LEVELS, LINE, NODE, PAGE, PAGE_SHIFT, PHASE_MASK, SIZE_BITS, SIZE_MASK, SLAB_HEADER, SLAB_NODE,
-                     Site, lines_range, offsets_in)
+from .layout import (LEVELS, LINE, NODE, OFFSET_SHIFT, PAGE, PAGE_SHIFT, PHASE_MASK, SIZE_BITS, SIZE_MASK, SLAB_HEADER,
+                     SLAB_NODE, Site, are_lines, line_of, lines_range)
 from .memory import Cache, LayoutError, Read, Unreadable, words
 from .tables import Tables
 
@@ -15,6 +15,7 @@ _PAGE_MASK = _KEY_MAX << PAGE_SHIFT & _KEY_MAX
 _SEARCH_MAX = 100_000
 _DOMAINS_MAX = 4096
 _NODES_KEPT = 1000
+_MISSING_ENTRIES = "blocks whose entries cannot be read are missing"
 
 # How far a search goes back from an address, in pages with blocks and in nodes, before it looks at every block.
 _PAGES_BEFORE = 256
@@ -215,17 +216,34 @@ class Skiplist:
 
     def _entries(self, page: int) -> Iterator[tuple[int, int]]:
         """All entries of a page, with the offset from the node's key; none of one that is NULL."""
-        if not page:
+        lines = self._lines_of(page) if page else 0
+        if not lines:
             return
+        start, end = lines_range(lines)
         try:
-            start, end = lines_range(PAGE.unpack(self._tables.order, self._read(page, PAGE.size))["lines"])
+            if not are_lines(lines):
+                raise Unreadable(start, end - start)
             data = self._read(start, end - start)
         except Unreadable:
-            self._tables.note("blocks whose entries cannot be read are missing")
+            self._tables.note(_MISSING_ENTRIES)
             return
-        for at in range(0, end - start, LINE.size):
-            line = LINE.unpack(self._tables.order, data, at)
-            yield from zip(offsets_in(line["offsets"]), line["entries"])
+        count = (end - start) // LINE.size
+        for number in range(count):
+            fields = LINE.unpack(self._tables.order, data, number * LINE.size)
+            for slot, entry in enumerate(fields["entries"]):
+                offset = fields["offsets"] >> 8 * slot & 255
+                if line_of(offset, count) == number:
+                    yield offset << OFFSET_SHIFT, entry
+                elif entry >> SIZE_BITS:
+                    self._tables.note(_MISSING_ENTRIES)
+
+    def _lines_of(self, page: int) -> int:
+        try:
+            lines: int = PAGE.unpack(self._tables.order, self._read(page, PAGE.size))["lines"]
+        except Unreadable:
+            self._tables.note(_MISSING_ENTRIES)
+            return 0
+        return lines
 
     def _site(self, number: int) -> Site:
         site = self._sites.get(number)

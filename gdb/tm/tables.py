@@ -12,10 +12,12 @@ from collections import Counter
 from itertools import groupby
 from typing import Any, Dict, Iterable, Iterator, NamedTuple, Sequence
 
-from .layout import (ADDRESS_MASK, FRAMES_MAX, LINE, LINE_WORDS, REGION_SHIFT, REGION_TABLE, SEGMENT_MASK,
+from .layout import (FRAMES_MAX, LINE, LINE_WORDS, REGION_SHIFT, REGION_TABLE, SEGMENT_FIRST, SEGMENT_MASK,
                      SEGMENT_SHIFT, SEGMENT_SIZE, SITE, SITE_CUT, SITE_PACKED, SITE_UNIT, SIZE_BITS, SIZE_MASK, SLAB,
                      SLAB_ENTRY, SLAB_HEADER, SLAB_MAGIC, Module, Record, Site, Slab)
 from .memory import Data, Read, Unreadable, pieces, words
+
+_REGION_MASK = (1 << REGION_SHIFT) - 1
 
 
 class Counted(NamedTuple):
@@ -52,6 +54,7 @@ class Tables:
         self.head = 0
         self.notes: list[str] = []
         self._segments: dict[int, _Segment] = {}
+        self._unpacked: dict[int, _Unpacked | None] = {}
 
     def slabs(self) -> Sequence[Slab]:
         raise NotImplementedError
@@ -83,7 +86,7 @@ class Tables:
     def count_blocks(self, copy: Iterable[Stretch] | None = None) -> Counted:
         """All live blocks, grouped by (site, size). `copy` holds the slabs' payload where it was read already."""
         counter, missing = self._count_entries(self._stretches() if copy is None else copy)
-        entries = array("Q", (entry for entry, count in counter.items() if entry >> SIZE_BITS and count))
+        entries = array("Q", (entry for entry, count in counter.items() if entry >> SIZE_BITS and count > 0))
         numbers = array("Q", (entry >> SIZE_BITS for entry in entries))
         sizes = array("Q", (entry & SIZE_MASK for entry in entries))
         counts = array("Q", map(counter.__getitem__, entries))
@@ -125,7 +128,8 @@ class Tables:
         for index, group in groupby(sorted(numbers), key=lambda number: number >> SEGMENT_SHIFT):
             segment = self._segment(index)
             for number in group:
-                site = segment.site(number & SEGMENT_MASK)
+                unit = number & SEGMENT_MASK
+                site = segment.site(unit) if unit >= SEGMENT_FIRST else None
                 unknown += site is None
                 sites[number] = site or Site(0, (), True, 0, 0)
         if unknown:
@@ -140,21 +144,25 @@ class Tables:
 
     def _site_at(self, segment: int, unit: int) -> Site | None:
         address = segment + unit * SITE_UNIT
+        if unit < SEGMENT_FIRST:
+            return None
         try:
             fields = self.record(SITE, address)
             size = 4 if fields["flags"] & SITE_PACKED else 8
             data = self.read(address, SITE.size + size * min(fields["nframe"], FRAMES_MAX))
-            return _Segment(self.order, data, [], self._regions_of(segment)).site(0)
+            return _Segment(self.order, data, [], self._unpacked_of(segment)).site(0)
         except Unreadable:
             return None
 
-    def _regions_of(self, segment: int) -> Sequence[int]:
-        """What the packed frames of a segment's sites are to be added to; none where that cannot be read."""
-        try:
-            starts: Sequence[int] = self.record(REGION_TABLE, segment + SLAB_HEADER)["starts"]
-        except Unreadable:
-            return ()
-        return starts
+    def _unpacked_of(self, segment: int) -> _Unpacked | None:
+        """What the packed frames of a segment's sites mean; None where that cannot be read."""
+        if segment not in self._unpacked:
+            try:
+                starts = self.record(REGION_TABLE, segment + SLAB_HEADER)["starts"]
+                self._unpacked[segment] = _Unpacked(starts)
+            except Unreadable:
+                self._unpacked[segment] = None
+        return self._unpacked[segment]
 
     def _segment(self, index: int) -> _Segment:
         segment = self._segments.get(index)
@@ -165,14 +173,14 @@ class Tables:
     def _read_segment(self, index: int) -> _Segment:
         address = self.segment_address(index)
         if not address:
-            return _Segment(self.order, b"", [], ())
+            return _Segment(self.order, b"", [], None)
         data = bytearray()
         holes = []
         for start, part_length, part in pieces(self.read, address, self._used_of_segment(address), SITE_UNIT):
             data += bytes(part_length) if part is None else part
             if part is None:
                 holes.append((start - address, start - address + part_length))
-        return _Segment(self.order, bytes(data), holes, self._regions_of(address))
+        return _Segment(self.order, bytes(data), holes, self._unpacked_of(address))
 
     def _used_of_segment(self, address: int) -> int:
         """How far the segment at `address` holds sites. As its slab says now: a thread that runs may have made more
@@ -192,28 +200,31 @@ def _columns(lines: Sequence[int]) -> Iterator[Sequence[int]]:
 
 
 class _Unpacked(Dict[int, int]):
-    """Program counters by what they are packed to. `starts`: tm_regions.starts."""
+    """Program counters by what they are packed to; LookupError for one whose region makes no sense. `starts`:
+    tm_regions.starts."""
 
     def __init__(self, starts: Sequence[int]) -> None:
         super().__init__()
         self._starts = starts
 
     def __missing__(self, packed: int) -> int:
-        start, place = self._starts[packed >> REGION_SHIFT] & ~1, packed & (1 << REGION_SHIFT) - 1
-        pc = self[packed] = start + place & ADDRESS_MASK
+        start = self._starts[packed >> REGION_SHIFT]
+        if start & _REGION_MASK != 1:
+            raise LookupError(packed)
+        pc = self[packed] = start - 1 + (packed & _REGION_MASK)
         return pc
 
 
 class _Segment:
-    """A copy of one segment of sites; `holes` are the (start, end) offsets that could not be read; `regions` are
-    tm_regions.starts, or nothing where that could not."""
+    """A copy of one segment of sites; `holes` are the (start, end) offsets that could not be read; `unpacked` is None
+    where packed frames cannot be read."""
 
-    def __init__(self, order: str, data: Data, holes: list[tuple[int, int]], regions: Sequence[int]) -> None:
+    def __init__(self, order: str, data: Data, holes: list[tuple[int, int]], unpacked: _Unpacked | None) -> None:
         self._order = order
         self._data = data
         self._holes = holes
         self._header = struct.Struct(order + "IIIIII")
-        self._unpacked = _Unpacked(regions) if regions else None
+        self._unpacked = unpacked
 
     def site(self, unit: int) -> Site | None:
         """The site at that unit, or None where there cannot be one."""
@@ -230,5 +241,8 @@ class _Segment:
             return None
         pcs = struct.unpack_from(f"{self._order}{nframe}{'I' if is_packed else 'Q'}", self._data, frames)
         if is_packed and self._unpacked is not None:
-            pcs = tuple(map(self._unpacked.__getitem__, pcs))
+            try:
+                pcs = tuple(map(self._unpacked.__getitem__, pcs))
+            except LookupError:
+                return None
         return Site(domain, pcs, bool(flags & SITE_CUT), size_high & (1 << 64 - SIZE_BITS) - 1, unloads, number)

@@ -259,7 +259,7 @@ class EveryInstructionTest(unittest.TestCase):
         for kind in range(5):
             self.assertGreaterEqual(grown[f"slab of kind {kind}"], 2, f"{kind}: the program shall make slabs grow")
         self.assertGreaterEqual(grown["large table"], 3)
-        self.assertGreaterEqual(grown["chunk"], 6)
+        self.assertGreaterEqual(grown["lines"], 6)
         with Moments(self.path, self.directory) as moments:
             proof = Proof(moments)
             number = 0
@@ -291,7 +291,7 @@ class EveryInstructionTest(unittest.TestCase):
                 if now.used[layout.SLAB_OTHER] - before.used[layout.SLAB_OTHER] >= LARGE_TABLE:
                     what.append("large table")
                 if now.used[layout.SLAB_ENTRY] > before.used[layout.SLAB_ENTRY]:
-                    what.append("chunk")
+                    what.append("lines")
                 grown.update(what)
                 if moments.act().name or any(grown[one] <= ENOUGH for one in what):
                     chosen.add(number)

@@ -35,6 +35,7 @@ CONSTANTS = {
     "TM_SEGMENT_COUNT": layout.SEGMENT_COUNT, "TM_SITE_CUT": layout.SITE_CUT, "TM_SITE_PACKED": layout.SITE_PACKED,
     "TM_SEGMENT_FIRST": layout.SEGMENT_FIRST, "TM_REGIONS": layout.REGIONS, "TM_REGION_SHIFT": layout.REGION_SHIFT,
     "TM_LINES_MASK": layout.LINES_MASK,
+    "TM_LINES_MOST": layout.LINES_MOST, "TM_PAGE_OFFSETS": layout.PAGE_OFFSETS,
     "TM_LINE_ENTRIES": layout.LINE_ENTRIES, "TM_SLAB_PAGE": layout.SLAB_PAGE, "TM_LEVELS": layout.LEVELS,
     "TM_LANES": layout.LANES, "TM_SLAB_OTHER": layout.SLAB_OTHER, "TM_SLAB_NODE": layout.SLAB_NODE,
     "TM_SLAB_ENTRY": layout.SLAB_ENTRY, "TM_SLAB_SITE": layout.SLAB_SITE, "TM_MODE_OFF": layout.MODE_OFF,
@@ -288,7 +289,27 @@ class MovingTest(unittest.TestCase):
             image = self.moving("<", False)
             lane_at = layout.STATE.offsets["lanes"] + 5 * layout.LANE.size + layout.LANE.offsets["growing"]
             struct.pack_into("<3Q", image.parts[STATE_AT], lane_at, page, (1 << 64) - 1, (1 << 64) - 1)
-            self.assertEqual(sum(Runtime(image.read, LAYOUT_AT).count_blocks().counts), 7)
+            self.noted(image, 7)
+
+    def noted(self, image: Image, blocks: int) -> None:
+        found = Runtime(image.read, LAYOUT_AT)
+        self.assertEqual(sum(found.count_blocks().counts), blocks)
+        self.assertIn("may be there twice", " ".join(found.notes))
+
+    def test_moves_that_hide_blocks(self) -> None:
+        lane_at = layout.STATE.offsets["lanes"] + 5 * layout.LANE.size + layout.LANE.offsets["growing"]
+        for page, old, new in ((5, 0, LINES_AT | 1), (PAGES_AT + layout.SLAB_HEADER, LINES_AT | 1, LINES_AT | 63),
+                               (PAGES_AT + layout.SLAB_HEADER, LINES_AT | 1, LINES_AT | 1)):
+            image = example()
+            struct.pack_into("<3Q", image.parts[STATE_AT], lane_at, page, old, new)
+            self.noted(image, 5)
+
+    def test_two_lanes_that_move_the_same(self) -> None:
+        image = self.moving("<", False)
+        lane_at = layout.STATE.offsets["lanes"] + 5 * layout.LANE.size + layout.LANE.offsets["growing"]
+        move = image.parts[STATE_AT][lane_at:lane_at + 24]
+        image.parts[STATE_AT][lane_at + layout.LANE.size:lane_at + layout.LANE.size + 24] = move
+        self.noted(image, 5)
 
 
 class DamageTest(unittest.TestCase):
@@ -353,6 +374,12 @@ class DamageTest(unittest.TestCase):
         found = self.noted(self.poke(example(), SITES_AT, nframe_at, "I", 65536), "1 site cannot be read")
         self.assertEqual(found.site(3).pcs, ())
         self.noted(self.poke(example(), SEGMENTS_AT, 0, "Q", 0x999000), "2 sites cannot be read")
+        for start in (0, 0x7fff00000000, 0x7fff00001001, (1 << 64) - 1):
+            starts_at = layout.SLAB_HEADER + 15 * 8
+            self.noted(self.poke(example(), SITES_AT, starts_at, "Q", start), "1 site cannot be read")
+        image = self.poke(example(), ENTRIES_AT, layout.SLAB_HEADER + 8, "Q", entry(1, 40))
+        found = self.noted(image, "1 site cannot be read")
+        self.assertEqual(found.site(1).pcs, ())
         self.noted(self.poke(example(), STATE_AT, layout.STATE.offsets["segments"], "Q", 8), "2 sites cannot be read")
 
     def test_skiplists(self) -> None:
@@ -365,7 +392,8 @@ class DamageTest(unittest.TestCase):
         page_at = layout.SLAB_HEADER + layout.NODE.offsets["page"]
         self.noted(self.poke(example(), NODES_AT, page_at, "Q", 5), "entries cannot be read")
         lines_at = layout.SLAB_HEADER + layout.PAGE.offsets["lines"]
-        self.noted(self.poke(example(), PAGES_AT, lines_at, "Q", 0x999063), "entries cannot be read")
+        for lines in (0x999063, LINES_AT, LINES_AT | 38, LINES_AT | 3):
+            self.noted(self.poke(example(), PAGES_AT, lines_at, "Q", lines), "entries cannot be read")
 
     def test_blocks_in_bulk(self) -> None:
         def addresses(image: Image) -> list[int]:
@@ -377,7 +405,7 @@ class DamageTest(unittest.TestCase):
         for address in (0, 5, (1 << 64) - 3):
             self.assertEqual(addresses(self.poke(example(), NODES_AT, page_at, "Q", address)), everything[:2])
         lines_at = layout.SLAB_HEADER + layout.PAGE.size + layout.PAGE.offsets["lines"]
-        for address in (0, 5, 0x999063, (1 << 64) - 1):
+        for address in (0, 5, 0x999063, (1 << 64) - 1, LINES_AT + layout.LINE.size | 63, LINES_AT + layout.LINE.size):
             self.assertEqual(addresses(self.poke(example(), PAGES_AT, lines_at, "Q", address)), everything[:2])
         image = self.poke(example(), PAGES_AT, lines_at, "Q", LINES_AT + layout.LINE.size | 1)
         self.assertEqual(addresses(image), everything[:4])
