@@ -33,7 +33,7 @@ struct free_piece {
 /* The number of the list for pieces of SIZE bytes. */
 static size_t list_of(size_t size)
 {
-    return size <= ARENA_GIVE_FINE ? size / 8 : ARENA_GIVE_FINE / 8 + (size - ARENA_GIVE_FINE) / 64;
+    return size <= ARENA_GIVE_FINE ? size / 8 : ARENA_GIVE_FINE / 8 + (size - ARENA_GIVE_FINE + 63) / 64;
 }
 
 /* The part of a slab that a pool has not handed out yet. */
@@ -118,7 +118,7 @@ static uint64_t smaller_of(uint64_t one, uint64_t other)
     return one < other ? one : other;
 }
 
-/* At least as much again as is filled. What is larger than a piece of usual size may be meant to stay empty for the
+/* At least as much again as is filled. What is as large as a leaf of the directory may be meant to stay empty for the
    most part. */
 bool arena_fill(struct tm_slab *slab, uint64_t used)
 {
@@ -127,7 +127,7 @@ bool arena_fill(struct tm_slab *slab, uint64_t used)
     if (state_likely(end <= filled))
         return true;
     slab->filled = end;
-    if (end - filled > FILL_MOST || !state_peek(filling))
+    if (end - filled >= FILL_MOST || !state_peek(filling))
         return true;
     uint64_t more = filled + smaller_of(filled, FILL_MOST);
     if (more > end)

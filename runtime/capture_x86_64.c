@@ -61,7 +61,7 @@ struct walk {
     size_t sure;       /* from here on, what was loaded below `doubt` may have been loaded from elsewhere since */
     uintptr_t doubt;
     uint32_t site; /* of the last walk's frames, see struct traceback */
-    bool is_wide;  /* a frame since the last walk was forgotten cannot be packed */
+    bool is_wide;  /* some frame of `known` may be one that cannot be packed */
     struct chain known;
     struct frame *found;
     uint64_t *powers; /* of FACTOR */
@@ -395,6 +395,17 @@ static inline void walk_on(struct walk *walk, struct place *place, size_t limit)
     start_anew(walk, step, count);
 }
 
+/* The walk's first NFRAME frames as they are packed; NULL if one cannot be. */
+static __attribute__((noinline, cold)) const uint32_t *look_for_wide(struct walk *walk, uint32_t nframe)
+{
+    const uint32_t *packed = walk->known.packed;
+    size_t at = walk->first;
+    while (at < walk->room && packed[at] != PACKING_NONE)
+        at++;
+    walk->is_wide = at < walk->room;
+    return at < walk->first + nframe ? NULL : packed + walk->first;
+}
+
 bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit, struct traceback *traceback)
 {
     struct walk *walk = walk_of(lane, limit);
@@ -413,7 +424,7 @@ bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit
     traceback->nframe = nframe;
     traceback->site = &walk->site;
     traceback->frames = walk->known.pcs + walk->first;
-    traceback->packed = state_likely(!walk->is_wide) ? walk->known.packed + walk->first : NULL;
+    traceback->packed = state_likely(!walk->is_wide) ? walk->known.packed + walk->first : look_for_wide(walk, nframe);
     traceback->hash = hashes[0] - walk->powers[nframe] * hashes[nframe];
     traceback->cut = all > limit || walk->end_kind != CHAIN_OUTERMOST;
     return true;

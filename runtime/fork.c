@@ -63,7 +63,7 @@ static void finish_clearing(void)
 
 static void resume_in_child(void)
 {
-    bool is_whole = !(state_load(tm_state.mode) & TM_MODE_OVERTAKEN);
+    bool is_whole = !(state_load(tm_state.mode) & TM_MODE_OVERTAKEN) && !lane_was_moving();
     lane_reset_claims();
     skiplist_reset_locks();
     site_reset_lock();

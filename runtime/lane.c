@@ -130,6 +130,14 @@ void lane_quiesce(void)
     }
 }
 
+bool lane_was_moving(void)
+{
+    for (int i = 0; i < TM_LANES; i++)
+        if (state_thread.claim != &tm_state.lanes[i].claimed && tm_state.lanes[i].growing)
+            return true;
+    return false;
+}
+
 void lane_reset_claims(void)
 {
     for (int i = 0; i < TM_LANES; i++)

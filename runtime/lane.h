@@ -77,4 +77,7 @@ void lane_reset_peak(void);
 void lane_quiesce(void);
 void lane_reset_claims(void);
 
+/* In the child, before `_reset_claims`: whether another thread of the parent was moving blocks. */
+bool lane_was_moving(void);
+
 #endif

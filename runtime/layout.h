@@ -95,7 +95,7 @@ struct tm_slab {
     uint64_t reserved[2];
 };
 
-/* By the lock of its page. An entry is written after its offset. */
+/* By the lock of its node. An entry is written after its offset. */
 struct tm_line {
     uint64_t offsets; /* slot i's in the 8 bits from 8 * i up; in bit 56 + i the writer's: it is used */
     uint64_t entries[TM_LINE_ENTRIES]; /* site 0: no block */

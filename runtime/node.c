@@ -18,8 +18,6 @@ static bool is_own(const struct tm_page *page)
 
 static void give_node(struct tm_node *node)
 {
-    /* A reader that scans the slab for nodes must not find another node's blocks through this one. */
-    state_publish(node->page, NULL);
     arena_give(TM_SLAB_NODE, node, sizeof(struct tm_node));
 }
 
@@ -48,6 +46,8 @@ void node_destroy(struct tm_node *node)
 {
     struct tm_page *page = node->page;
     page_deinit(page);
+    /* A reader that scans the slab for nodes must not find another node's blocks through this one. */
+    state_publish(node->page, NULL);
     if (is_own(page))
         arena_give(TM_SLAB_PAGE, page, sizeof(struct tm_page));
     if (node->tower)

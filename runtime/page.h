@@ -1,7 +1,7 @@
 /* page.h: the entries of one node's blocks, in lines: each has those of the blocks that start in its part of the page,
    so that where an entry is follows from where its block starts.
 
-   The caller holds the node's lock, its page's in the directory or the skiplist's, and has claimed a lane. */
+   The caller holds the node's lock: its page's in the directory, or the skiplist's. */
 
 #ifndef TM_PAGE_H
 #define TM_PAGE_H
@@ -70,8 +70,8 @@ static inline void page_fill_slot(struct tm_line *line, uint8_t offset, uint64_t
 /* What page_put does where the block's line is full, or has one there already. */
 bool page_put_otherwise(struct tm_page *page, uint8_t offset, uint64_t entry, uint64_t *old);
 
-/* Puts a block at OFFSET (in units of 16 bytes) of PAGE, which has lines. OLD receives the entry of the one
-   that it replaces, if there is one. False for want of memory. */
+/* Under a claim, puts a block at OFFSET (in units of 16 bytes) of PAGE, which has lines. OLD receives the entry of the
+   one that it replaces, if there is one. False for want of memory. */
 static inline bool page_put(struct tm_page *page, uint8_t offset, uint64_t entry, uint64_t *old)
 {
     struct tm_line *line = page_line_of(page->lines, offset);

@@ -100,13 +100,16 @@ static inline bool is_same(const void *one, const void *other, size_t size)
     return (differs[0] | differs[1]) == 0;
 }
 
-/* Frames that are not packed are the exception where pointers have eight bytes. */
 static bool has_wide_frames(const struct tm_site *site, const struct traceback *traceback)
 {
+#if UINTPTR_MAX == UINT64_MAX
+    return is_same(site->frames, traceback->frames, traceback->nframe * sizeof(uint64_t));
+#else
     for (uint32_t i = 0; i < traceback->nframe; i++)
         if (site->frames[i] != (uintptr_t)traceback->frames[i])
             return false;
     return true;
+#endif
 }
 
 static inline bool has_frames(const struct tm_site *site, const struct traceback *traceback)

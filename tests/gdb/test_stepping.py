@@ -12,7 +12,7 @@ import unittest
 from support import GdbTest, at_checkpoint, gdb, line_of, preload, program, python
 
 STEPS = int(os.environ.get("TM_TEST_STEPI", "1000"))
-# Where a page's node is made, gets an index and chunks and outgrows them; then where blocks go and move.
+# Where a page's node is made and gets more lines, more than once; then where blocks go and move.
 MOMENTS = (0, 4, 8, 16, 32, 64, 199, 207, 260, 402)
 
 STEPPING = f"""

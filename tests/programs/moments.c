@@ -136,6 +136,10 @@ static void every_function(void)
 /* A page from its first block to the last there is room for: 256 slots. Then replaced, then gone. */
 static void fill_page(unsigned domain, uintptr_t page)
 {
+    for (int i = 0; i < 8; i++)
+        track("tm_track far apart", domain, page + 4096 + (uintptr_t)i * 288, (size_t)i);
+    for (int i = 0; i < 8; i++)
+        untrack("", domain, page + 4096 + (uintptr_t)i * 288);
     for (int i = 0; i < 256; i++)
         track(i < 20 ? "tm_track" : "", domain, page + (uintptr_t)i * 48 % 4096, (size_t)i);
     track("tm_track again", domain, page + 48, 1000);

@@ -178,12 +178,24 @@ static void keeps_what_it_gives_back(void)
     char *last = NULL;
     for (int i = 0; i < PIECES; i++) {
         last = arena_take(TM_SLAB_OTHER, SIZE);
-        arena_take(TM_SLAB_OTHER, 16); /* as each page takes one */
+        arena_take(TM_SLAB_OTHER, 16); /* as high towers do */
     }
     CU_ASSERT_PTR_NOT_NULL_FATAL(last);
     arena_give(TM_SLAB_OTHER, last, SIZE);
     lane_release(lane);
     CU_ASSERT_PTR_NOT_EQUAL(arena_take(TM_SLAB_OTHER, SIZE), last);
+}
+
+/* Lists of large pieces have steps: one that was given back is not handed out as a larger one. */
+static void large_pieces_are_not_mixed_up(void)
+{
+    const size_t sizes[] = {256, 320, 1024, 2432};
+    for (int i = 0; i < 4; i++) {
+        char *piece = arena_take(TM_SLAB_OTHER, sizes[i]);
+        arena_give(TM_SLAB_OTHER, piece, sizes[i]);
+        CU_ASSERT_PTR_NOT_EQUAL(arena_take(TM_SLAB_OTHER, sizes[i] + 8), piece);
+        CU_ASSERT_PTR_EQUAL(arena_take(TM_SLAB_OTHER, sizes[i]), piece);
+    }
 }
 
 /* A thread that only gives back, as one that frees what others allocate, does not keep all of it. */
@@ -240,6 +252,7 @@ int main(void)
         {"large pieces do not end a slab", large_pieces_do_not_end_a_slab},
         {"gives two threads different lines", gives_two_threads_different_lines},
         {"keeps what it gives back", keeps_what_it_gives_back},
+        {"large pieces are not mixed up", large_pieces_are_not_mixed_up},
         {"keeps little for one thread", keeps_little_for_one_thread},
         {"does not touch what is not filled", does_not_touch_what_is_not_filled},
         {"says no when the kernel does", says_no_when_the_kernel_does},

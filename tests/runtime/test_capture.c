@@ -48,7 +48,8 @@ static __attribute__((noinline)) uint32_t walk_by_libunwind(void **frames)
 static bool has_frames(const struct traceback *traceback, void *const *frames)
 {
     for (uint32_t i = 0; i < traceback->nframe; i++)
-        if (traceback->frames[i] != frames[i])
+        if (traceback->frames[i] != frames[i] ||
+            (traceback->packed && packing_unpack(traceback->packed[i]) != (uintptr_t)frames[i]))
             return false;
     return true;
 }
@@ -367,6 +368,27 @@ static __attribute__((noinline)) void walk_for(uint32_t *nframe, bool *cut)
     *nframe = traceback.nframe;
     *cut = traceback.cut;
 }
+
+static __attribute__((noinline)) bool is_packed_further_in(void)
+{
+    struct traceback traceback = walk_here(LIMIT);
+    __asm__ volatile("" ::: "memory");
+    return traceback.packed != NULL;
+}
+
+/* All regions are other code's while one walk is made: its own frames cannot be packed, those further out are. */
+static void goes_on_packing_after_what_it_cannot_pack(void)
+{
+    CU_ASSERT_PTR_NOT_NULL(walk_here(LIMIT).packed);
+    const struct tm_regions regions = packing_regions;
+    for (uint64_t i = 0; i < TM_REGIONS; i++)
+        packing_regions.starts[i] = (UINT64_C(0x123) << 36) | i << TM_REGION_SHIFT | 1;
+    CU_ASSERT_FALSE(is_packed_further_in());
+    packing_regions = regions;
+    CU_ASSERT_PTR_NOT_NULL(walk_here(LIMIT).packed);
+    CU_ASSERT_TRUE(is_packed_further_in());
+}
+
 /* push rbp; call rax; pop rbp; ret: code that no module and no unwind data knows. */
 static void ends_at_code_without_unwind_data(void)
 {
@@ -428,6 +450,9 @@ int main(void)
         {"agrees where modules take turns", agrees_where_modules_take_turns},
         {"agrees in threads", agrees_in_threads},
         {"survives switched stacks", survives_switched_stacks},
+#ifdef OWN_WALK
+        {"goes on packing after what it cannot pack", goes_on_packing_after_what_it_cannot_pack},
+#endif
         {"tells a cut walk from a whole one", tells_a_cut_walk_from_a_whole_one},
 #ifdef OWN_WALK
         {"no rule is kept where 0 is looked for", no_rule_is_kept_where_zero_is_looked_for},

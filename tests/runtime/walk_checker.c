@@ -47,7 +47,8 @@ static uint32_t walk_by_libunwind(void **frames, const void *first, bool *ended)
 static bool has_frames(const struct traceback *traceback, void *const *frames)
 {
     for (uint32_t i = 0; i < traceback->nframe; i++)
-        if (traceback->frames[i] != frames[i])
+        if (traceback->frames[i] != frames[i] ||
+            (traceback->packed && packing_unpack(traceback->packed[i]) != (uintptr_t)frames[i]))
             return false;
     return true;
 }
