@@ -45,8 +45,7 @@ static void collect_offsets(const struct tm_line *lines, uint64_t offsets[TM_PAG
     }
 }
 
-/* How many offsets there are, at the least, from one block's to that of the one which comes TM_LINE_ENTRIES after it.
- */
+/* How many offsets lie, at the least, from one block's to that of the one TM_LINE_ENTRIES after it. */
 static unsigned closest(const uint64_t offsets[TM_PAGE_OFFSETS / 64])
 {
     unsigned last[8], count = 0, least = TM_PAGE_OFFSETS;
