@@ -186,14 +186,16 @@ def _records(count: int) -> list[dict[str, object]]:
                        for _ in range(6)]} for number in range(count)]
 
 
+# An interpreter whose hashes are random does other work in each run.
 def _python(modules: int) -> Workload:
     """With the interpreter that runs this script: `python3` on the path may be a script of a version manager."""
     return _program("python3", [sys.executable, str(BENCH / "programs" / "analyse.py"), str(modules)],
-                    PYTHONMALLOC="malloc")
+                    PYTHONMALLOC="malloc", PYTHONHASHSEED="0")
 
 
 def _perl(lines: int) -> Workload:
-    return _program("perl", ["perl", str(BENCH / "programs" / "words.pl"), str(lines)])
+    return _program("perl", ["perl", str(BENCH / "programs" / "words.pl"), str(lines)],
+                    PERL_HASH_SEED="0")
 
 
 def _compiler(parts: int, scratch: Path) -> Workload:
