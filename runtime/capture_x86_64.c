@@ -8,7 +8,7 @@
 
    The last walk is a chain of frames that may reach further out than the limit: what lies beyond was right once and
    is held against the stack again when a later walk gets there. New frames go to arrays of their own first, then before
-   the rest of the chain.
+   the rest of the chain, and are packed for their site (packing.h) once.
 
    A chain's hashes are a potential: hash[i] = pc[i] + FACTOR * hash[i + 1], from any value at its end. That of the
    frames [a, b) alone is hash[a] - FACTOR^(b - a) * hash[b]. */

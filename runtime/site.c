@@ -5,7 +5,10 @@
    sites, which are in no cache. A search starts at the first of CELLS_TOGETHER cells, which are compared without a
    branch: where among them a site is found is random. Growing builds a larger table beside the old one and switches by
    one store; the old one stays, since another thread may be reading it: all old ones together are smaller than the
-   new. */
+   new.
+
+   Frames come packed to four bytes each where the walk could do so (packing.h), else whole. A segment begins with a
+   copy of what unpacks them. */
 
 #include "site.h"
 
@@ -293,13 +296,13 @@ static uint32_t make(uint64_t hash, uint32_t domain, uint32_t size_high, const s
 {
     if (cells_used >= cells_to_use() && !table_grow() && (!table || cells_used == table_mask(table)))
         return 0;
-    uint32_t number = take_number(units_of(traceback->nframe, flags_of(traceback)));
+    uint32_t flags = flags_of(traceback), number = take_number(units_of(traceback->nframe, flags));
     if (number == 0)
         return 0;
     struct tm_site *site = site_at(number);
     site->domain = domain;
     site->nframe = traceback->nframe;
-    site->flags = flags_of(traceback);
+    site->flags = flags;
     site->size_high = size_high;
     site->unloads = state_load(tm_state.unloads);
     site->number = (uint32_t)tm_state.site_count;
