@@ -10,7 +10,7 @@
      page       4096 bytes of the program's address space
      phase      address & 15. malloc's blocks have phase 0; tracked addresses may have any
      node       the skiplist's element: all live blocks of one domain that start in one page, in one phase
-     line       64 bytes with the entries of a node's blocks that start in one part of its page
+     line       64 bytes with entries of a node's blocks: of those that start in one part of its page, if it has room
      slot       an entry's place in its line
      slab       a piece of anonymous memory that the runtime took from the kernel
 
@@ -67,7 +67,8 @@
 #define TM_SEGMENT_COUNT (1 << (TM_SITE_BITS - TM_SEGMENT_SHIFT))
 #define TM_SEGMENT_FIRST 3 /* the first site's place, behind the slab's header and tm_regions */
 
-/* A node's n lines part its page evenly: a block at `offset` is in line offset * n >> 8. */
+/* A node's n lines part its page evenly: a block at `offset` is in line offset * n >> 8, or, where that was full, in
+   the next one; behind the last comes the first. */
 #define TM_LINE_ENTRIES 7
 #define TM_LINES_MASK 63 /* lines are aligned to 64 bytes; these bits of tm_page.lines are their number */
 #define TM_LINES_MOST 37
@@ -97,7 +98,7 @@ struct tm_slab {
 
 /* By the lock of its node. An entry is written after its offset. */
 struct tm_line {
-    uint64_t offsets; /* slot i's in the 8 bits from 8 * i up; in bit 56 + i the writer's: it is used */
+    uint64_t offsets; /* slot i's in the 8 bits from 8 * i up; the 8 bits from 56 up are the writer's (page.h) */
     uint64_t entries[TM_LINE_ENTRIES]; /* site 0: no block */
 };
 

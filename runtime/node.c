@@ -1,4 +1,4 @@
-/* node.c: a node, its tower and its page's first line; and its tm_page, where the directory has none for it. */
+/* node.c: a node, its tower and its page's first lines; and its tm_page, where the directory has none for it. */
 
 #include "node.h"
 
@@ -21,14 +21,14 @@ static void give_node(struct tm_node *node)
     arena_give(TM_SLAB_NODE, node, sizeof(struct tm_node));
 }
 
-struct tm_node *node_create(uint32_t domain, uint64_t key, unsigned height, struct tm_page *page)
+struct tm_node *node_create(uint32_t domain, uint64_t key, unsigned height, struct tm_page *page, unsigned lines)
 {
     struct tm_node *node = arena_take(TM_SLAB_NODE, sizeof(struct tm_node));
     if (!node)
         return NULL;
     struct tm_page *own = page ? NULL : arena_take(TM_SLAB_PAGE, sizeof(struct tm_page));
     page = page ? page : own;
-    if (!page || !page_init(page)) {
+    if (!page || !page_init(page, lines)) {
         if (own)
             arena_give(TM_SLAB_PAGE, own, sizeof(struct tm_page));
         give_node(node);

@@ -1,4 +1,4 @@
-/* page.c: as many lines as it takes for each to hold its blocks: when one is full, the page gets more.
+/* page.c: as many lines as the blocks of a page need: when one is full and the next one too, the page gets more.
 
    Its blocks are then copied, and for a moment they are there twice. The lane says so before and after: a reader that
    counts entries without asking which node they belong to leaves out the lines that no page leads to. */
@@ -34,59 +34,109 @@ static void give_lines(struct tm_line *lines)
     arena_give(TM_SLAB_ENTRY, page_first_line(lines), size_of(lines));
 }
 
-/* The offsets of the blocks of LINES, a bit for each. */
-static void collect_offsets(const struct tm_line *lines, uint64_t offsets[TM_PAGE_OFFSETS / 64])
+static struct tm_line *line_after(const struct tm_line *lines, struct tm_line *line)
 {
+    return line + 1 < page_first_line(lines) + page_line_count(lines) ? line + 1 : page_first_line(lines);
+}
+
+struct page_place page_find_spilled(const struct tm_page *page, uint8_t offset)
+{
+    struct tm_line *next = line_after(page->lines, page_line_of(page->lines, offset));
+    return (struct page_place){next, page_match(next, offset)};
+}
+
+/* False if the block's line and the next one are full. */
+static bool fill(const struct tm_line *lines, uint8_t offset, uint64_t entry)
+{
+    struct tm_line *line = page_line_of(lines, offset);
+    if (page_used(line) == PAGE_ALL_USED) {
+        struct tm_line *next = line_after(lines, line);
+        if (page_used(next) == PAGE_ALL_USED)
+            return false;
+        line->offsets |= PAGE_SPILLED;
+        line = next;
+    }
+    page_fill_slot(line, offset, entry);
+    return true;
+}
+
+/* The blocks of a page in the order of its lines, and one more at the end. */
+struct offsets {
+    unsigned count;
+    uint8_t of[TM_PAGE_OFFSETS];
+};
+
+static void collect_offsets(const struct tm_line *lines, uint8_t one_more, struct offsets *offsets)
+{
+    offsets->count = 0;
     FOR_EACH_LINE(line, lines)
     FOR_EACH_SLOT(slot, line)
-    {
-        uint8_t offset = page_offset_in(line, slot);
-        offsets[offset / 64] |= UINT64_C(1) << offset % 64;
+    offsets->of[offsets->count++] = page_offset_in(line, slot);
+    offsets->of[offsets->count++] = one_more;
+}
+
+/* Whether `fill` has room in COUNT lines for all of them, one after the other. */
+static bool have_room(const struct offsets *offsets, unsigned count)
+{
+    uint8_t used[TM_LINES_MOST] = {0};
+    for (unsigned i = 0; i < offsets->count; i++) {
+        unsigned line = offsets->of[i] * count >> 8;
+        if (used[line] == TM_LINE_ENTRIES)
+            line = line + 1 < count ? line + 1 : 0;
+        if (used[line]++ == TM_LINE_ENTRIES)
+            return false;
     }
+    return true;
 }
 
-/* How many offsets lie, at the least, from one block's to that of the one TM_LINE_ENTRIES after it. */
-static unsigned closest(const uint64_t offsets[TM_PAGE_OFFSETS / 64])
+/* With how many lines a page fares that is filled all over as its part with these blocks is; a sixth of the slots stays
+   free. */
+static unsigned lines_at_density(const struct offsets *offsets)
 {
-    unsigned last[8], count = 0, least = TM_PAGE_OFFSETS;
-    for (unsigned word = 0; word < TM_PAGE_OFFSETS / 64; word++)
-        for (uint64_t left = offsets[word]; left; left &= left - 1) {
-            unsigned offset = word * 64 + (unsigned)__builtin_ctzll(left);
-            if (count >= TM_LINE_ENTRIES) {
-                unsigned span = offset - last[(count - TM_LINE_ENTRIES) % 8];
-                least = span < least ? span : least;
-            }
-            last[count++ % 8] = offset;
-        }
-    return least;
+    unsigned first = TM_PAGE_OFFSETS, last = 0;
+    for (unsigned i = 0; i < offsets->count; i++) {
+        first = offsets->of[i] < first ? offsets->of[i] : first;
+        last = offsets->of[i] > last ? offsets->of[i] : last;
+    }
+    unsigned slots = TM_PAGE_OFFSETS * (offsets->count - 1) / (last - first) * 6 / 5;
+    return (slots + TM_LINE_ENTRIES - 1) / TM_LINE_ENTRIES;
 }
 
-/* With how many lines the blocks of LINES and one at OFFSET have room: each of them for fewer offsets than lie between
-   any block and the one TM_LINE_ENTRIES after it. */
-static unsigned enough_lines(const struct tm_line *lines, uint8_t offset)
+static unsigned more_lines(const struct tm_line *lines, uint8_t offset)
 {
-    uint64_t offsets[TM_PAGE_OFFSETS / 64] = {0};
-    collect_offsets(lines, offsets);
-    offsets[offset / 64] |= UINT64_C(1) << offset % 64;
-    unsigned span = closest(offsets);
-    return (TM_PAGE_OFFSETS + span - 1) / span;
+    struct offsets offsets;
+    collect_offsets(lines, offset, &offsets);
+    unsigned count = lines_at_density(&offsets), least = page_line_count(lines) + 1;
+    count = count < least ? least : count < TM_LINES_MOST ? count : TM_LINES_MOST;
+    while (!have_room(&offsets, count))
+        count++;
+    return count;
 }
 
-static void copy_blocks(const struct tm_line *from, struct tm_line *to)
+/* Three in ten of the slots stay free: a guess that is too low costs a copy. */
+__attribute__((no_sanitize("thread"))) unsigned page_guess_lines(const struct tm_page *neighbour)
+{
+    const struct tm_line *lines = state_load(neighbour->lines);
+    unsigned blocks = 0;
+    FOR_EACH_LINE(line, lines)
+    for (unsigned used = page_used(line); used; used &= used - 1)
+        blocks++;
+    unsigned count = (blocks * 13 / 10 + TM_LINE_ENTRIES - 1) / TM_LINE_ENTRIES;
+    return count < 1 ? 1 : count < TM_LINES_MOST ? count : TM_LINES_MOST;
+}
+
+static void copy_blocks(const struct tm_line *from, const struct tm_line *to)
 {
     FOR_EACH_LINE(line, from)
     FOR_EACH_SLOT(slot, line)
-    {
-        uint8_t offset = page_offset_in(line, slot);
-        page_fill_slot(page_line_of(to, offset), offset, line->entries[__builtin_ctz(slot)]);
-    }
+    fill(to, page_offset_in(line, slot), line->entries[__builtin_ctz(slot)]);
 }
 
 /* More lines, so that the one for OFFSET is not full. */
 static bool grow(struct tm_page *page, uint8_t offset)
 {
     struct tm_lane *lane = lane_claimed();
-    struct tm_line *from = page->lines, *to = take_lines(enough_lines(from, offset));
+    struct tm_line *from = page->lines, *to = take_lines(more_lines(from, offset));
     if (!to)
         return false;
     lane->from = from;
@@ -104,24 +154,21 @@ static bool grow(struct tm_page *page, uint8_t offset)
 
 bool page_put_otherwise(struct tm_page *page, uint8_t offset, uint64_t entry, uint64_t *old)
 {
-    struct tm_line *line = page_line_of(page->lines, offset);
-    unsigned slot = page_match(line, offset);
-    if (slot) {
-        *old = line->entries[__builtin_ctz(slot)];
-        state_publish(line->entries[__builtin_ctz(slot)], entry);
+    struct page_place place = page_find(page, offset);
+    if (place.slot) {
+        uint64_t *found = &place.line->entries[__builtin_ctz(place.slot)];
+        *old = *found;
+        state_publish(*found, entry);
         return true;
     }
-    if (!grow(page, offset))
-        return false;
-    page_fill_slot(page_line_of(page->lines, offset), offset, entry);
-    return true;
+    return fill(page->lines, offset, entry) || (grow(page, offset) && fill(page->lines, offset, entry));
 }
 
-bool page_init(struct tm_page *page)
+bool page_init(struct tm_page *page, unsigned lines)
 {
-    struct tm_line *lines = take_lines(1);
-    state_publish(page->lines, lines);
-    return lines != NULL;
+    struct tm_line *taken = take_lines(lines);
+    state_publish(page->lines, taken);
+    return taken != NULL;
 }
 
 void page_deinit(struct tm_page *page)

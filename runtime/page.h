@@ -1,5 +1,5 @@
 /* page.h: the entries of one node's blocks, in lines: each has those of the blocks that start in its part of the page,
-   so that where an entry is follows from where its block starts.
+   so that where an entry is follows from where its block starts. What a full line has no room for is in the next one.
 
    The caller holds the node's lock: its page's in the directory, or the skiplist's. */
 
@@ -15,6 +15,7 @@
 
 #define PAGE_USED_SHIFT 56
 #define PAGE_ALL_USED ((1u << TM_LINE_ENTRIES) - 1)
+#define PAGE_SPILLED (UINT64_C(1) << 63) /* in tm_line.offsets: the next line may hold blocks of this one's */
 
 static inline uint8_t page_offset(uintptr_t address)
 {
@@ -40,7 +41,7 @@ static inline struct tm_line *page_line_of(const struct tm_line *lines, uint8_t 
 /* Which slots hold a block. */
 static inline unsigned page_used(const struct tm_line *line)
 {
-    return (unsigned)(line->offsets >> PAGE_USED_SHIFT);
+    return (unsigned)(line->offsets >> PAGE_USED_SHIFT) & PAGE_ALL_USED;
 }
 
 /* Which slot holds the block at OFFSET, as a bit; 0 if none does. */
@@ -55,7 +56,25 @@ static inline unsigned page_match(const struct tm_line *line, uint8_t offset)
     for (unsigned slot = 0; slot < TM_LINE_ENTRIES; slot++)
         same |= (unsigned)((uint8_t)(offsets >> 8 * slot) == offset) << slot;
 #endif
-    return same & (unsigned)(offsets >> PAGE_USED_SHIFT);
+    return same & (unsigned)(offsets >> PAGE_USED_SHIFT) & PAGE_ALL_USED;
+}
+
+/* Where an entry is: its line and its slot, as a bit. Slot 0: nowhere. */
+struct page_place {
+    struct tm_line *line;
+    unsigned slot;
+};
+
+/* The block at OFFSET in the line behind its own. */
+struct page_place page_find_spilled(const struct tm_page *page, uint8_t offset);
+
+static inline struct page_place page_find(const struct tm_page *page, uint8_t offset)
+{
+    struct tm_line *line = page_line_of(page->lines, offset);
+    unsigned slot = page_match(line, offset);
+    if (state_unlikely(slot == 0 && line->offsets & PAGE_SPILLED))
+        return page_find_spilled(page, offset);
+    return (struct page_place){line, slot};
 }
 
 /* Puts a block into a free slot. */
@@ -67,7 +86,7 @@ static inline void page_fill_slot(struct tm_line *line, uint8_t offset, uint64_t
     state_publish(line->entries[slot], entry);
 }
 
-/* What page_put does where the block's line is full, or has one there already. */
+/* What page_put does where the block's line is full, or was once, or has one there already. */
 bool page_put_otherwise(struct tm_page *page, uint8_t offset, uint64_t entry, uint64_t *old);
 
 /* Under a claim, puts a block at OFFSET (in units of 16 bytes) of PAGE, which has lines. OLD receives the entry of the
@@ -75,7 +94,8 @@ bool page_put_otherwise(struct tm_page *page, uint8_t offset, uint64_t entry, ui
 static inline bool page_put(struct tm_page *page, uint8_t offset, uint64_t entry, uint64_t *old)
 {
     struct tm_line *line = page_line_of(page->lines, offset);
-    if (state_unlikely(page_used(line) == PAGE_ALL_USED || page_match(line, offset)))
+    bool has_room = line->offsets >> PAGE_USED_SHIFT < PAGE_ALL_USED; /* and has not spilled */
+    if (state_unlikely(!has_room || page_match(line, offset)))
         return page_put_otherwise(page, offset, entry, old);
     page_fill_slot(line, offset, entry);
     return true;
@@ -94,20 +114,22 @@ static inline uint64_t page_empty_slot(struct tm_line *line, unsigned slot)
 /* The entry at OFFSET, 0 if there is none. `_take` removes it. */
 static inline uint64_t page_get(const struct tm_page *page, uint8_t offset)
 {
-    const struct tm_line *line = page_line_of(page->lines, offset);
-    unsigned slot = page_match(line, offset);
-    return slot ? line->entries[__builtin_ctz(slot)] : 0;
+    struct page_place place = page_find(page, offset);
+    return place.slot ? place.line->entries[__builtin_ctz(place.slot)] : 0;
 }
 
 static inline uint64_t page_take(struct tm_page *page, uint8_t offset)
 {
-    struct tm_line *line = page_line_of(page->lines, offset);
-    unsigned slot = page_match(line, offset);
-    return state_likely(slot != 0) ? page_empty_slot(line, slot) : 0;
+    struct page_place place = page_find(page, offset);
+    return state_likely(place.slot != 0) ? page_empty_slot(place.line, place.slot) : 0;
 }
 
-/* A page without lines gets its first one. False for want of memory. `_deinit`: PAGE holds no blocks. */
-bool page_init(struct tm_page *page);
+/* How many lines a page will need that comes to hold as many blocks as NEIGHBOUR, whose lock need not be held: a guess,
+   1..TM_LINES_MOST. */
+unsigned page_guess_lines(const struct tm_page *neighbour);
+
+/* A page without lines gets LINES of them. False for want of memory. `_deinit`: PAGE holds no blocks. */
+bool page_init(struct tm_page *page, unsigned lines);
 void page_deinit(struct tm_page *page);
 
 /* Whether it holds no blocks. */

@@ -97,7 +97,7 @@ static void search_from_last(uint32_t domain, uint64_t key, struct tm_node *befo
 
 static bool uses_directory(uint32_t domain, uintptr_t address)
 {
-    return domain == 0 && (address & TM_PHASE_MASK) == 0 && (uint64_t)address >> DIRECTORY_BITS == 0;
+    return domain == 0 && ((uint64_t)address & (TM_PHASE_MASK | ~UINT64_C(0) << DIRECTORY_BITS)) == 0;
 }
 
 static void unlink_node(struct tm_node *node, struct tm_node *before[TM_LEVELS])
@@ -145,14 +145,14 @@ static void sweep(void)
     forget_last();
 }
 
-/* Makes and links the node of (domain, key), which has none. PAGE: as node_create takes it. */
-static struct tm_node *link_new(uint32_t domain, uint64_t key, struct tm_page *page)
+/* Makes and links the node of (domain, key), which has none. PAGE, LINES: as node_create takes them. */
+static struct tm_node *link_new(uint32_t domain, uint64_t key, struct tm_page *page, unsigned lines)
 {
     if (made_since_sweep >= SWEEP_AT_LEAST && made_since_sweep >= tm_state.node_count / 2)
         sweep();
     struct tm_node *before[TM_LEVELS];
     search_from_last(domain, key, before);
-    struct tm_node *node = node_create(domain, key, random_height(), page);
+    struct tm_node *node = node_create(domain, key, random_height(), page, lines);
     if (!node)
         return NULL;
     for (unsigned level = 0; level < node->height; level++)
@@ -166,13 +166,20 @@ static struct tm_node *link_new(uint32_t domain, uint64_t key, struct tm_page *p
     return node;
 }
 
+/* A heap grows from one page to the next, and mostly with blocks of the same sizes. */
+static unsigned lines_to_begin_with(uintptr_t address, const struct tm_page *page)
+{
+    return directory_index(address, 0) == 0 ? 1 : page_guess_lines(page - 1);
+}
+
 /* Under the lock of a page without a node. Asks once more whether we trace: skiplist_clear holds order_lock
    and would not find this node. */
 static enum skiplist_result make_page_node(uintptr_t address, struct tm_page *page, struct tm_node **node)
 {
+    unsigned lines = lines_to_begin_with(address, page);
     lock_acquire(&order_lock);
     bool tracing = state_is_tracing();
-    *node = tracing ? link_new(0, node_key(address), page) : NULL;
+    *node = tracing ? link_new(0, node_key(address), page, lines) : NULL;
     lock_release(&order_lock);
     if (*node)
         return SKIPLIST_DONE;
@@ -220,7 +227,7 @@ static __attribute__((noinline, cold)) enum skiplist_result put_by_search(uint32
         struct tm_node *before[TM_LEVELS];
         struct tm_node *node = search(domain, node_key(address), before);
         if (!node)
-            node = link_new(domain, node_key(address), NULL);
+            node = link_new(domain, node_key(address), NULL, 1);
         result = node && page_put(node->page, page_offset(address), entry, old) ? SKIPLIST_DONE : SKIPLIST_NO_MEMORY;
     }
     lock_release(&order_lock);

@@ -13,7 +13,7 @@ from collections import defaultdict
 from typing import Iterator, NamedTuple, Sequence
 
 from .layout import (ADDRESS_MASK, LINE, LINE_ENTRIES, LINE_WORDS, NODE, OFFSET_SHIFT, PAGE, SIZE_BITS, SLAB_ENTRY,
-                     SLAB_HEADER, SLAB_NODE, SLAB_PAGE, are_lines, line_of, lines_range)
+                     SLAB_HEADER, SLAB_NODE, SLAB_PAGE, are_lines, can_be_in, lines_range)
 from .memory import pieces, words
 from .tables import Stretch, Tables
 
@@ -67,8 +67,8 @@ class BlockTable:
             first, at = number * LINE_WORDS, number * LINE.size
             offsets = data[at:at + LINE_ENTRIES] if self._byteorder == "little" else data[at + LINE_ENTRIES:at:-1]
             for entry, offset in zip(entries[first + 1:first + LINE_WORDS], offsets):
-                # What lies in another line than its own is no entry of this page.
-                if entry >> SIZE_BITS and line_of(offset, len(data) // LINE.size) == number:
+                # What lies anywhere else is no entry of this page.
+                if entry >> SIZE_BITS and can_be_in(number, offset, len(data) // LINE.size):
                     columns.addresses.append(key + (offset << OFFSET_SHIFT) & ADDRESS_MASK)
                     columns.entries.append(entry)
 

@@ -115,9 +115,9 @@ def lines_range(lines: int) -> tuple[int, int]:
     return start, start + (lines & LINES_MASK) * LINE.size
 
 
-def line_of(offset: int, lines: int) -> int:
-    """In which of a page's lines a block at that offset is. `lines`: their number."""
-    return offset * lines // PAGE_OFFSETS
+def can_be_in(line: int, offset: int, lines: int) -> bool:
+    """Whether a block at that offset can be in that one of a page's so many lines: its own, or the one after it."""
+    return (line - offset * lines // PAGE_OFFSETS) % lines <= 1
 
 
 class Slab(NamedTuple):

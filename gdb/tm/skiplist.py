@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any, Iterable, Iterator, NamedTuple
 
 from .layout import (LEVELS, LINE, NODE, OFFSET_SHIFT, PAGE, PAGE_SHIFT, PHASE_MASK, SIZE_BITS, SIZE_MASK, SLAB_HEADER,
-                     SLAB_NODE, Site, are_lines, line_of, lines_range)
+                     SLAB_NODE, Site, are_lines, can_be_in, lines_range)
 from .memory import Cache, LayoutError, Read, Unreadable, words
 from .tables import Tables
 
@@ -232,7 +232,7 @@ class Skiplist:
             fields = LINE.unpack(self._tables.order, data, number * LINE.size)
             for slot, entry in enumerate(fields["entries"]):
                 offset = fields["offsets"] >> 8 * slot & 255
-                if line_of(offset, count) == number:
+                if can_be_in(number, offset, count):
                     yield offset << OFFSET_SHIFT, entry
                 elif entry >> SIZE_BITS:
                     self._tables.note(_MISSING_ENTRIES)

@@ -41,6 +41,7 @@ COVERED = (
     "find_or_make", "make", "take_number", "open_segment", "table_grow", "table_put < table_grow",
     "grow < directory_make", "directory_lock", "directory_unlock",
     "node_create", "node_destroy", "page_put", "page_take", "grow < page_put_otherwise", "copy_blocks",
+    "page_find_spilled", "page_guess_lines",
     "link_new", "put_by_search", "put_by_page", "unlink_node", "sweep", "drop_block", "skiplist_clear",
     "append", "enter", "add_loaded", "modules_before_unload", "modules_after_unload", "site_retire_range",
     "domains_name", "grow < domains_name", "kernel_map", "kernel_fill", "tm_start", "tm_stop",

@@ -254,6 +254,27 @@ class DecodeTest(unittest.TestCase):
         self.assertEqual(start(0x51008 + 0xff0 + (1 << 39)), 0x51008 + 0xff0)
 
 
+class SpilledTest(unittest.TestCase):
+    """A block lies in its own line or the one after it, which behind the last is the first; what lies elsewhere is none
+    of the page's."""
+
+    def test_lines(self) -> None:
+        for order in "<>":
+            image = example(order)
+            lines_at = layout.SLAB_HEADER + layout.PAGE.offsets["lines"]
+            struct.pack_into(order + "Q", image.parts[PAGES_AT], lines_at, LINES_AT | 4)
+            page_at = layout.SLAB_HEADER + layout.NODE.size + layout.NODE.offsets["page"]
+            struct.pack_into(order + "Q", image.parts[NODES_AT], page_at, 0)
+            lines = b"".join(image.words(offsets_of(offset), entry(3, 40), *[0] * 6) for offset in (200, 10, 130, 100))
+            image.parts[ENTRIES_AT] = image.parts[ENTRIES_AT][:layout.SLAB_HEADER] + lines
+            found = Runtime(image.read, LAYOUT_AT)
+            expected = [0x50000 + offset * 16 for offset in (200, 10, 130)]
+            self.assertEqual(BlockTable(found).columns().addresses.tolist(), expected)
+            self.assertEqual(found.notes, [])
+            self.assertEqual([block.address for block in Skiplist(found).blocks()], expected)
+            self.assertIn("entries cannot be read", " ".join(found.notes))
+
+
 class MovingTest(unittest.TestCase):
     """A thread that was stopped while a page got more lines: its blocks are there twice, and count once."""
 
@@ -392,7 +413,7 @@ class DamageTest(unittest.TestCase):
         page_at = layout.SLAB_HEADER + layout.NODE.offsets["page"]
         self.noted(self.poke(example(), NODES_AT, page_at, "Q", 5), "entries cannot be read")
         lines_at = layout.SLAB_HEADER + layout.PAGE.offsets["lines"]
-        for lines in (0x999063, LINES_AT, LINES_AT | 38, LINES_AT | 3):
+        for lines in (0x999063, LINES_AT, LINES_AT | 38):
             self.noted(self.poke(example(), PAGES_AT, lines_at, "Q", lines), "entries cannot be read")
 
     def test_blocks_in_bulk(self) -> None:

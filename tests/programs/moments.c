@@ -183,6 +183,26 @@ static void many_sites(void)
         release("", blocks[i]);
 }
 
+/* Four blocks at each end of a page, by turns. */
+static uintptr_t at_an_end(uintptr_t page, int i)
+{
+    return page + (uintptr_t)(i % 2 ? 4080 - i / 2 * 16 : i / 2 * 16);
+}
+
+/* A page with two lines, of which the first gets more blocks than it has room for. */
+static void spill(unsigned domain, uintptr_t page)
+{
+    for (int i = 0; i < 8; i++)
+        track("", domain, at_an_end(page, i), 1);
+    for (int i = 0; i < 8; i++)
+        untrack("", domain, at_an_end(page, i));
+    for (int i = 0; i < 9; i++)
+        track(i < 6 ? "" : "tm_track spilled", domain, page + (uintptr_t)i * 16, (size_t)i);
+    track("tm_track spilled again", domain, page + 8 * 16, 1000);
+    for (int i = 0; i < 9; i++)
+        untrack(i < 6 ? "" : "tm_untrack spilled", domain, page + (uintptr_t)i * 16);
+}
+
 static void many_pages(void)
 {
     for (uintptr_t i = 0; i < PAGES; i++)
@@ -250,6 +270,8 @@ int main(int count, char **arguments)
     start("tm_start again");
     fill_page(0, (uintptr_t)7 << 38);
     fill_page(9, (uintptr_t)7 << 38);
+    spill(0, (uintptr_t)5 << 38);
+    spill(9, (uintptr_t)5 << 38);
     many_modules(arguments[1]);
     many_sites();
     many_pages();
