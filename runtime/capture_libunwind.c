@@ -162,6 +162,7 @@ bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit
     traceback->packed = NULL;
     traceback->nframe = n - first < (int)limit ? (uint32_t)(n - first) : limit;
     traceback->site = NULL;
+    traceback->recent = NULL;
     traceback->hash = site_hash_frames(traceback->frames, traceback->nframe);
     return true;
 }

@@ -65,6 +65,8 @@ struct walk {
     struct chain known;
     struct frame *found;
     uint64_t *powers; /* of FACTOR */
+    struct step_recent rules;
+    struct site_recent sites;
 };
 
 static uint64_t forgotten; /* how often capture_forget_range was called */
@@ -160,6 +162,7 @@ static inline struct walk *walk_of(struct tm_lane *lane, uint32_t limit)
     }
     if (state_unlikely(walk->forgotten != state_load(forgotten))) {
         walk->forgotten = state_load(forgotten);
+        walk->rules = (struct step_recent){0};
         forget_walk(walk);
     }
     return walk;
@@ -362,7 +365,7 @@ static inline void walk_on(struct walk *walk, struct place *place, size_t limit)
     uintptr_t pc = place->pc, slot = place->slot;
     enum step step = STEP_ON;
     while (state_likely(step == STEP_ON) && count < blind) {
-        step = step_on(in, &found[count], &slots[at + count + 1], place, &pc, &slot);
+        step = step_on(in, &walk->rules, &found[count], &slots[at + count + 1], place, &pc, &slot);
         count += step != STEP_ZERO;
     }
     if (state_likely(slots[at + count] == slot))
@@ -384,7 +387,7 @@ static inline void walk_on(struct walk *walk, struct place *place, size_t limit)
                 at = reached;
             }
         }
-        step = step_on(in, &found[count], NULL, place, &pc, &slot);
+        step = step_on(in, &walk->rules, &found[count], NULL, place, &pc, &slot);
         count += step != STEP_ZERO;
     }
     if (step == STEP_ON) {
@@ -423,6 +426,7 @@ bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit
     const uint64_t *hashes = walk->known.hashes + walk->first;
     traceback->nframe = nframe;
     traceback->site = &walk->site;
+    traceback->recent = &walk->sites;
     traceback->frames = walk->known.pcs + walk->first;
     traceback->packed = state_likely(!walk->is_wide) ? walk->known.packed + walk->first : look_for_wide(walk, nframe);
     traceback->hash = hashes[0] - walk->powers[nframe] * hashes[nframe];

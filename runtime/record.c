@@ -3,6 +3,7 @@
 #include "record.h"
 
 #include "lane.h"
+#include "skiplist.h"
 #include "state.h"
 
 static inline uint64_t make_entry(struct tm_lane *lane, uint32_t domain, size_t size, struct call_point caller)
@@ -17,6 +18,7 @@ static inline uint64_t make_entry(struct tm_lane *lane, uint32_t domain, size_t 
 static enum trace_result record(uint32_t domain, uintptr_t address, size_t size, struct call_point caller,
                                 uint64_t removed)
 {
+    skiplist_expect(domain, address);
     struct tm_lane *lane = lane_claim();
     uint64_t entry = state_likely(removed == 0) ? make_entry(lane, domain, size, caller) : removed;
     enum trace_result result =

@@ -59,8 +59,7 @@ static bool grow(void)
     if (!larger)
         return false;
     larger->mask = rules - 1;
-    larger->rules[0].key = RULE_NOWHERE;
-    for (uint64_t i = 1; i <= rule_cache->mask; i++)
+    for (uint64_t i = 0; i <= rule_cache->mask; i++)
         if (rule_cache->rules[i].key)
             *look_up(larger, rule_cache->rules[i].key) = rule_cache->rules[i];
     larger->used = rule_cache->used;
@@ -68,11 +67,11 @@ static bool grow(void)
     return true;
 }
 
-/* An eighth full at the most, so that few keys lie elsewhere than their hash points; fuller for want of memory. */
+/* Half full at the most; fuller for want of memory. */
 static void keep(uint64_t key, uint64_t packed)
 {
     state_acquire(&grow_lock);
-    if ((rule_cache->used + 1) * 8 <= rule_cache->mask || grow() || rule_cache->used + 1 < rule_cache->mask) {
+    if ((rule_cache->used + 1) * 2 <= rule_cache->mask || grow() || rule_cache->used + 1 < rule_cache->mask) {
         struct rule *rule = look_up(rule_cache, key);
         state_publish(rule->packed, packed);
         if (rule->key == 0) {
@@ -83,11 +82,22 @@ static void keep(uint64_t key, uint64_t packed)
     lock_release(&grow_lock);
 }
 
+uint64_t rule_cache_peek(const struct rule_cache *in, uint64_t key)
+{
+    for (uint64_t at = rule_cache_start(in, key);; at = (at + 1) & in->mask) {
+        uint64_t seen = state_load(in->rules[at].key);
+        if (seen == 0) /* first, for a walk may come to 0: another thread may be filling the cell */
+            return UNWIND_NONE;
+        if (seen == key)
+            return state_peek(in->rules[at].packed);
+    }
+}
+
 uint64_t rule_cache_find(uint64_t key)
 {
-    const struct rule *at = look_up(state_load(rule_cache), key);
-    if (state_load(at->key) == key && state_peek(at->packed) != UNWIND_NONE)
-        return state_peek(at->packed);
+    uint64_t known = rule_cache_peek(state_load(rule_cache), key);
+    if (state_likely(known != UNWIND_NONE))
+        return known;
     modules_notice_unloads(); /* what is new may lie where something else was */
     struct unwind_rule rule = rule_cache_decode(key);
     uint64_t packed = pack(&rule);

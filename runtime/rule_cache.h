@@ -35,10 +35,6 @@ static inline int64_t rule_rbp_offset(uint64_t packed)
     return (int64_t)(int16_t)(packed >> 16) * 8;
 }
 
-/* The key of the first cell, which is never used: a walk that comes to 0 looks there, and must not take the rule that
-   another thread is putting into a free cell. */
-#define RULE_NOWHERE UINT64_MAX
-
 struct rule {
     uint64_t key;    /* published last; 0: free */
     uint64_t packed; /* one store, so that forgetting needs no lock on the reader's side */
@@ -54,25 +50,21 @@ struct rule_cache {
 
 extern struct rule_cache *rule_cache; /* published; never NULL */
 
+static inline uint64_t rule_cache_hash(uint64_t key)
+{
+    return key >> 2 ^ key >> 17;
+}
+
 static inline uint64_t rule_cache_start(const struct rule_cache *in, uint64_t key)
 {
-    return (key ^ key >> 15) & in->mask;
+    return rule_cache_hash(key) & in->mask;
 }
 
-/* The packed rule of KEY, found by probing or decoded, and kept if it is new. */
+/* The packed rule of KEY if it is known, else UNWIND_NONE. IN: the cache, or what it was a moment ago. */
+uint64_t rule_cache_peek(const struct rule_cache *in, uint64_t key);
+
+/* The same; decoded, and kept, if it is new. */
 uint64_t rule_cache_find(uint64_t key);
-
-/* The same, looking first where the key's hash points. IN: the cache, or what it was a moment ago. */
-static inline uint64_t rule_cache_get(const struct rule_cache *in, uint64_t key)
-{
-    const struct rule *rule = &in->rules[rule_cache_start(in, key)];
-    if (state_likely(state_load(rule->key) == key)) {
-        uint64_t packed = state_peek(rule->packed);
-        if (state_likely(packed != UNWIND_NONE))
-            return packed;
-    }
-    return rule_cache_find(key);
-}
 
 /* The rule of KEY, straight from the unwind data. */
 struct unwind_rule rule_cache_decode(uint64_t key);

@@ -333,9 +333,10 @@ static __attribute__((noinline)) uint32_t search_or_make(uint64_t hash, uint32_t
     return number != 0 ? number : find_or_make(hash, domain, size_high, traceback);
 }
 
-uint32_t site_intern(uint32_t domain, uint32_t size_high, const struct traceback *traceback)
+/* The number of the site, made if it is new. */
+static __attribute__((noinline)) uint32_t look_up(uint64_t hash, uint32_t domain, uint32_t size_high,
+                                                  const struct traceback *traceback)
 {
-    uint64_t hash = hash_of(domain, size_high, traceback);
     const struct table *in = state_load(table);
     if (state_unlikely(!in))
         return search_or_make(hash, domain, size_high, traceback);
@@ -345,6 +346,22 @@ uint32_t site_intern(uint32_t domain, uint32_t size_high, const struct traceback
     if (state_likely(number != 0) && state_likely(site_is(site_at(number), domain, size_high, traceback)))
         return number;
     return search_or_make(hash, domain, size_high, traceback);
+}
+
+uint32_t site_intern(uint32_t domain, uint32_t size_high, const struct traceback *traceback)
+{
+    uint64_t hash = hash_of(domain, size_high, traceback);
+    if (state_unlikely(!traceback->recent))
+        return look_up(hash, domain, size_high, traceback);
+    uint64_t *cell = &traceback->recent->cells[hash >> 32 & (SITE_RECENT - 1)];
+    uint32_t number = (uint32_t)*cell;
+    if (state_likely((*cell ^ hash) >> 32 == 0 && number != 0) &&
+        state_likely(site_is(site_at(number), domain, size_high, traceback)))
+        return number;
+    number = look_up(hash, domain, size_high, traceback);
+    if (state_likely(number != 0))
+        *cell = hash >> 32 << 32 | number;
+    return number;
 }
 
 static bool has_frame_in(const struct tm_site *site, uintptr_t start, uintptr_t end)

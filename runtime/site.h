@@ -10,6 +10,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* The sites that a lane found last, by their hash: most are found there again, and need no look into the table, whose
+   lines are in no cache. By the lane's claim; empty is all zero. */
+#define SITE_RECENT 2048
+struct site_recent {
+    uint64_t cells[SITE_RECENT]; /* upper half of the hash | number */
+};
+
 /* A traceback as the program has it in hand: return addresses, most recent call first. */
 struct traceback {
     uint32_t nframe;
@@ -19,6 +26,7 @@ struct traceback {
     uint64_t hash;          /* of the frames: any function of them that the stack walk prefers, always the same one */
     uint32_t *site; /* where the site of these frames in domain 0, of a size without high bits, stays for the next walk
                        that finds the same ones: 0 if it is not known; NULL: nowhere */
+    struct site_recent *recent; /* of the lane that walked; NULL: none */
 };
 
 /* A hash of frames for a stack walk that has no cheaper one. */

@@ -234,6 +234,13 @@ static __attribute__((noinline, cold)) enum skiplist_result put_by_search(uint32
     return result;
 }
 
+void skiplist_expect(uint32_t domain, uintptr_t address)
+{
+    const struct tm_page *page = state_likely(uses_directory(domain, address)) ? directory_find(address) : NULL;
+    if (state_likely(page != NULL))
+        __builtin_prefetch(page_line_of(state_peek(page->lines), page_offset(address)), 1);
+}
+
 enum skiplist_result skiplist_put(uint32_t domain, uintptr_t address, uint64_t entry, uint64_t *old)
 {
     *old = 0;

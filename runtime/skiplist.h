@@ -19,6 +19,9 @@ enum skiplist_result {
     SKIPLIST_NO_MEMORY, /* nothing was changed */
 };
 
+/* A block will be put at the address: fetches what that will look at, for a walk of the stack takes as long. */
+void skiplist_expect(uint32_t domain, uintptr_t address);
+
 /* Puts ENTRY (its site is not 0) at the address. OLD receives the entry that was there, 0 if none. */
 enum skiplist_result skiplist_put(uint32_t domain, uintptr_t address, uint64_t entry, uint64_t *old);
 

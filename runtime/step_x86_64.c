@@ -88,10 +88,18 @@ static enum step leave_by_rbp(uint64_t rule, struct place *place, struct by_rbp 
     return STEP_ON;
 }
 
+uint64_t step_recall_rule(const struct rule_cache *in, struct step_recent *recent, uintptr_t pc)
+{
+    uint64_t packed = rule_cache_peek(in, pc);
+    if (state_likely(packed & RULE_BY_RSP))
+        recent->rules[rule_cache_hash(pc) & (STEP_RECENT - 1)] = (struct rule){pc, packed};
+    return packed;
+}
+
 __attribute__((noinline)) enum step step_by_any_rule(struct frame *frame, struct place *place)
 {
     uint64_t key = place->slot & SLOT_EXACT ? place->pc | RULE_EXACT : place->pc;
-    uint64_t rule = rule_cache_get(state_load(rule_cache), key);
+    uint64_t rule = rule_cache_find(key);
     frame->rule = rule;
     if (rule & RULE_BY_RSP) {
         place->slot = (place->slot & ~(uintptr_t)SLOT_MARKS) + (uintptr_t)rule_cfa_offset(rule);

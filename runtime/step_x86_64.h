@@ -79,17 +79,34 @@ static inline uintptr_t step_foresee(uintptr_t value, uintptr_t guess)
     return value;
 }
 
+/* The rules that a lane needed last, by program counter: most are found there again, and need no look into the rule
+   cache, which is too large for the processor's. Only such as need nothing but rsp. By the lane's claim. */
+#define STEP_RECENT 1024
+struct step_recent {
+    struct rule rules[STEP_RECENT];
+};
+
+/* The packed rule of PC if it is known and needs nothing but rsp; else anything without RULE_BY_RSP. `_recall` finds it
+   in the rule cache. */
+uint64_t step_recall_rule(const struct rule_cache *in, struct step_recent *recent, uintptr_t pc);
+
+static inline __attribute__((always_inline)) uint64_t step_rule_of(const struct rule_cache *in,
+                                                                   struct step_recent *recent, uintptr_t pc)
+{
+    const struct rule *kept = &recent->rules[rule_cache_hash(pc) & (STEP_RECENT - 1)];
+    return state_likely(kept->key == pc) ? kept->packed : step_recall_rule(in, recent, pc);
+}
+
 /* Puts PLACE down as FRAME and goes on to its caller. Its pc and slot are in PC and SLOT, so that a loop keeps them in
-   registers. IN: the rule cache, or what it was a moment ago. GUESS: what the caller's slot may be foreseen to be, or
-   NULL. */
-static inline __attribute__((always_inline)) enum step step_on(const struct rule_cache *in, struct frame *frame,
-                                                               const uintptr_t *guess, struct place *place,
-                                                               uintptr_t *pc, uintptr_t *slot)
+   registers. IN: the rule cache, or what it was a moment ago. RECENT: the lane's. GUESS: what the caller's slot may be
+   foreseen to be, or NULL. */
+static inline __attribute__((always_inline)) enum step step_on(const struct rule_cache *in, struct step_recent *recent,
+                                                               struct frame *frame, const uintptr_t *guess,
+                                                               struct place *place, uintptr_t *pc, uintptr_t *slot)
 {
     frame->pc = (void *)*pc;
     frame->slot = *slot;
-    const struct rule *rule = &in->rules[rule_cache_start(in, *pc)];
-    uint64_t packed = state_likely(state_load(rule->key) == *pc) ? state_peek(rule->packed) : UNWIND_NONE;
+    uint64_t packed = step_rule_of(in, recent, *pc);
     if (state_likely(packed & RULE_BY_RSP && !(*slot & SLOT_MARKS))) {
         frame->rule = packed;
         *slot += (uintptr_t)rule_cfa_offset(packed);

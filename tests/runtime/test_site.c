@@ -12,6 +12,7 @@
 #define SITES 20000
 
 static bool is_packing;
+static struct site_recent *recent; /* that `intern` goes by; NULL: none */
 
 /* Most tests come twice: their frames not packed, and packed. */
 static void pack_from_now_on(void)
@@ -26,8 +27,12 @@ static uint32_t intern_as(uint32_t domain, uint32_t size_high, bool cut, uint32_
         packed[i] = packing_pack((uintptr_t)frames[i]);
         CU_ASSERT_EQUAL(packing_unpack(packed[i]), (uintptr_t)frames[i]);
     }
-    struct traceback traceback = {
-        .nframe = nframe, .cut = cut, .frames = frames, .packed = is_packing ? packed : NULL, .hash = hash};
+    struct traceback traceback = {.nframe = nframe,
+                                  .cut = cut,
+                                  .frames = frames,
+                                  .packed = is_packing ? packed : NULL,
+                                  .hash = hash,
+                                  .recent = recent};
     uint32_t number = site_intern(domain, size_high, &traceback);
     free(packed);
     return number;
@@ -48,6 +53,48 @@ static void known_sites_are_found(void)
     CU_ASSERT_EQUAL(site->nframe, 5);
     for (int i = 0; i < 5; i++)
         CU_ASSERT_EQUAL(site_frame(site, (uint32_t)i), (uintptr_t)frames[i]);
+}
+
+/* What a lane found last is found again, unless it was retired, and is no other site that has its place in the lane. */
+static void what_was_found_last_is_found_again(void)
+{
+    static struct site_recent lanes[2];
+    void *frames[] = {(void *)0x91001, (void *)0x92002}, *others[] = {(void *)0x93003, (void *)0x92002};
+    const uint64_t hash = UINT64_C(0x1234567800000000);
+    recent = &lanes[0];
+    uint32_t number = intern_as(0, 0, false, 2, frames, hash), other = intern_as(0, 0, false, 2, others, hash);
+    CU_ASSERT_NOT_EQUAL(other, number);
+    CU_ASSERT_EQUAL(intern_as(0, 0, false, 2, frames, hash), number);
+    CU_ASSERT_EQUAL(intern_as(0, 0, false, 2, frames, hash), number);
+    CU_ASSERT_EQUAL(intern_as(0, 0, false, 2, others, hash), other);
+    CU_ASSERT_NOT_EQUAL(intern_as(0, 0, true, 2, others, hash), other);
+    CU_ASSERT_NOT_EQUAL(intern_as(7, 0, false, 2, frames, hash), number);
+    site_retire_range(0x91000, 0x91fff);
+    recent = &lanes[1];
+    uint32_t renewed = intern_as(0, 0, false, 2, frames, hash);
+    CU_ASSERT_NOT_EQUAL(renewed, number);
+    recent = &lanes[0];
+    CU_ASSERT_EQUAL(intern_as(0, 0, false, 2, frames, hash), renewed);
+    CU_ASSERT_EQUAL(intern_as(0, 0, false, 2, frames, hash), renewed);
+    recent = NULL;
+    CU_ASSERT_EQUAL(intern_as(0, 0, false, 2, frames, hash), renewed);
+}
+
+/* More than a lane has places for: they take each other's. */
+static void what_was_displaced_is_found_again(void)
+{
+    static struct site_recent lane;
+    static uint32_t numbers[2 * SITE_RECENT];
+    recent = &lane;
+    for (int round = 0; round < 3; round++)
+        for (uintptr_t i = 0; i < 2 * SITE_RECENT; i++) {
+            void *frames[] = {(void *)(0x95000 + i), (void *)0x92002};
+            uint32_t number = intern(0, 0, false, 2, frames);
+            CU_ASSERT(round == 0 || number == numbers[i]);
+            CU_ASSERT_EQUAL(site_frame(site_get(number), 0), 0x95000 + i);
+            numbers[i] = number;
+        }
+    recent = NULL;
 }
 
 static void everything_tells_sites_apart(void)
@@ -209,6 +256,8 @@ int main(void)
 {
     static const struct tap_test tests[] = {
         {"known sites are found", known_sites_are_found},
+        {"what was found last is found again", what_was_found_last_is_found_again},
+        {"what was displaced is found again", what_was_displaced_is_found_again},
         {"everything tells sites apart", everything_tells_sites_apart},
         {"every frame tells sites apart", every_frame_tells_sites_apart},
         {"the longest traceback fits", the_longest_traceback_fits},
