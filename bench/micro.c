@@ -156,6 +156,7 @@ static uint64_t mix(uint64_t number)
 
 static void *frames[FRAMES];
 static uint32_t packed[FRAMES];
+static struct site_recent recent;
 
 static __attribute__((noinline)) void make_traceback(uint64_t number, struct traceback *traceback)
 {
@@ -167,7 +168,7 @@ static __attribute__((noinline)) void make_traceback(uint64_t number, struct tra
 
 static double look_up(uint64_t sites, bool interning)
 {
-    struct traceback traceback = {.nframe = FRAMES, .frames = frames, .packed = packed};
+    struct traceback traceback = {.nframe = FRAMES, .frames = frames, .packed = packed, .recent = &recent};
     double start = now();
     for (long i = 0; i < LOOKUPS; i++) {
         make_traceback(next_random() % sites, &traceback);
@@ -179,7 +180,7 @@ static double look_up(uint64_t sites, bool interning)
 static void site(void)
 {
     static const uint64_t counts[] = {1000, 100000};
-    struct traceback traceback = {.nframe = FRAMES, .frames = frames, .packed = packed};
+    struct traceback traceback = {.nframe = FRAMES, .frames = frames, .packed = packed, .recent = &recent};
     for (int c = 0; c < 2; c++) {
         for (uint64_t i = 0; i < counts[c]; i++) {
             make_traceback(i, &traceback);

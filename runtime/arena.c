@@ -182,8 +182,8 @@ static void *take_shared(enum tm_slab_kind kind, size_t size)
     return memory;
 }
 
-/* What is left of a run goes to the lists in pieces of sizes that are taken again: low towers have 16 bytes, a page's
-   first line 64. */
+/* What is left of a run goes to the lists in pieces of sizes that are taken again: low towers have 16 bytes, lines a
+   multiple of 64. */
 static void give_rest(struct pool *pool, enum tm_slab_kind kind)
 {
     struct run *run = &pool->runs[kind];

@@ -17,6 +17,7 @@
 #include "capture.h"
 
 #include "arena.h"
+#include "lane.h"
 #include "step_x86_64.h"
 
 #include <dlfcn.h>
@@ -55,7 +56,7 @@ struct walk {
     size_t blind; /* so many frames are walked before the last walk is looked at */
     uint32_t turn;
     int32_t meetings[MEETINGS + 1]; /* how many samples met the last walk after so many frames, or later */
-    uint64_t forgotten;             /* the last walk is of the time when this was so */
+    uint64_t forgotten;             /* the last walk and `rules` are of the time when this was so */
     enum chain_end end_kind;
     bool ends_in_zero; /* the chain's last frame is none: a return address of 0 made its callee the outermost */
     size_t sure;       /* from here on, what was loaded below `doubt` may have been loaded from elsewhere since */
@@ -69,7 +70,7 @@ struct walk {
     struct site_recent sites;
 };
 
-static uint64_t forgotten; /* how often capture_forget_range was called */
+static uint64_t forgotten; /* how often rules were forgotten: what lanes keep of them, and of walks, is then too old */
 
 bool capture_init(void)
 {
@@ -162,7 +163,7 @@ static inline struct walk *walk_of(struct tm_lane *lane, uint32_t limit)
     }
     if (state_unlikely(walk->forgotten != state_load(forgotten))) {
         walk->forgotten = state_load(forgotten);
-        walk->rules = (struct step_recent){0};
+        memset(&walk->rules, 0, sizeof walk->rules);
         forget_walk(walk);
     }
     return walk;
@@ -434,16 +435,25 @@ bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit
     return true;
 }
 
+/* After the rules themselves: whoever sees the new count must not find them again. A walk that noticed goes on. */
+static void forget_what_lanes_keep(void)
+{
+    __atomic_add_fetch(&forgotten, 1, __ATOMIC_RELEASE);
+    struct walk *walk = state_thread.claim ? lane_claimed()->walk : NULL;
+    if (walk)
+        memset(&walk->rules, 0, sizeof walk->rules);
+}
+
 void capture_forget_range(uintptr_t start, uintptr_t end)
 {
     rule_cache_forget(start, end);
-    state_add(forgotten, 1);
+    forget_what_lanes_keep();
 }
 
 void capture_forget_gone(void)
 {
     if (rule_cache_forget_gone())
-        state_add(forgotten, 1);
+        forget_what_lanes_keep();
 }
 
 bool capture_is_loaded(uintptr_t start, uintptr_t end)

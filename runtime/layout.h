@@ -10,7 +10,8 @@
      page       4096 bytes of the program's address space
      phase      address & 15. malloc's blocks have phase 0; tracked addresses may have any
      node       the skiplist's element: all live blocks of one domain that start in one page, in one phase
-     line       64 bytes with entries of a node's blocks: of those that start in one part of its page, if it has room
+     line       64 bytes with entries of a node's blocks: those that start in one part of its page, as far as there is
+                room, and what the line before had no room for
      slot       an entry's place in its line
      slab       a piece of anonymous memory that the runtime took from the kernel
 

@@ -60,6 +60,16 @@ static bool fill(const struct tm_line *lines, uint8_t offset, uint64_t entry)
     return true;
 }
 
+/* Where no block of LINE is in the next line any more, nobody needs to look there. */
+static void stop_looking_further(const struct tm_line *lines, struct tm_line *line)
+{
+    struct tm_line *next = line_after(lines, line);
+    FOR_EACH_SLOT(slot, next)
+    if (page_line_of(lines, page_offset_in(next, slot)) == line)
+        return;
+    line->offsets &= ~PAGE_SPILLED;
+}
+
 /* The blocks of a page in the order of its lines, and one more at the end. */
 struct offsets {
     unsigned count;
@@ -113,13 +123,13 @@ static unsigned more_lines(const struct tm_line *lines, uint8_t offset)
     return count;
 }
 
-/* Three in ten of the slots stay free: a guess that is too low costs a copy. */
+/* With slots for three in ten more: a guess that is too low costs a copy. */
 __attribute__((no_sanitize("thread"))) unsigned page_guess_lines(const struct tm_page *neighbour)
 {
     const struct tm_line *lines = state_load(neighbour->lines);
     unsigned blocks = 0;
     FOR_EACH_LINE(line, lines)
-    for (unsigned used = page_used(line); used; used &= used - 1)
+    for (unsigned used = state_peek(line->offsets) >> PAGE_USED_SHIFT & PAGE_ALL_USED; used; used &= used - 1)
         blocks++;
     unsigned count = (blocks * 13 / 10 + TM_LINE_ENTRIES - 1) / TM_LINE_ENTRIES;
     return count < 1 ? 1 : count < TM_LINES_MOST ? count : TM_LINES_MOST;
@@ -132,7 +142,7 @@ static void copy_blocks(const struct tm_line *from, const struct tm_line *to)
     fill(to, page_offset_in(line, slot), line->entries[__builtin_ctz(slot)]);
 }
 
-/* More lines, so that the one for OFFSET is not full. */
+/* More lines, so that there is room for a block at OFFSET. */
 static bool grow(struct tm_page *page, uint8_t offset)
 {
     struct tm_lane *lane = lane_claimed();
@@ -161,12 +171,15 @@ bool page_put_otherwise(struct tm_page *page, uint8_t offset, uint64_t entry, ui
         state_publish(*found, entry);
         return true;
     }
+    stop_looking_further(page->lines, page_line_of(page->lines, offset));
     return fill(page->lines, offset, entry) || (grow(page, offset) && fill(page->lines, offset, entry));
 }
 
 bool page_init(struct tm_page *page, unsigned lines)
 {
     struct tm_line *taken = take_lines(lines);
+    if (!taken)
+        taken = take_lines(1);
     state_publish(page->lines, taken);
     return taken != NULL;
 }

@@ -63,12 +63,13 @@ class BlockTable:
     def _add_page(self, columns: Columns, key: int, page: int) -> None:
         data = self._lines_of(page)
         entries = words(data, self._byteorder)
-        for number in range(len(data) // LINE.size):
+        count = len(data) // LINE.size
+        for number in range(count):
             first, at = number * LINE_WORDS, number * LINE.size
             offsets = data[at:at + LINE_ENTRIES] if self._byteorder == "little" else data[at + LINE_ENTRIES:at:-1]
             for entry, offset in zip(entries[first + 1:first + LINE_WORDS], offsets):
                 # What lies anywhere else is no entry of this page.
-                if entry >> SIZE_BITS and can_be_in(number, offset, len(data) // LINE.size):
+                if entry >> SIZE_BITS and can_be_in(number, offset, count):
                     columns.addresses.append(key + (offset << OFFSET_SHIFT) & ADDRESS_MASK)
                     columns.entries.append(entry)
 

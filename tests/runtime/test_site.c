@@ -69,6 +69,7 @@ static void what_was_found_last_is_found_again(void)
     CU_ASSERT_EQUAL(intern_as(0, 0, false, 2, others, hash), other);
     CU_ASSERT_NOT_EQUAL(intern_as(0, 0, true, 2, others, hash), other);
     CU_ASSERT_NOT_EQUAL(intern_as(7, 0, false, 2, frames, hash), number);
+    CU_ASSERT_EQUAL(intern_as(0, 0, false, 2, frames, hash), number);
     site_retire_range(0x91000, 0x91fff);
     recent = &lanes[1];
     uint32_t renewed = intern_as(0, 0, false, 2, frames, hash);
