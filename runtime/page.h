@@ -128,8 +128,8 @@ static inline uint64_t page_take(struct tm_page *page, uint8_t offset)
    1..TM_LINES_MOST. */
 unsigned page_guess_lines(const struct tm_page *neighbour);
 
-/* A page without lines gets LINES of them, or fewer for want of memory; false where there is none. `_deinit`: PAGE
- * holds no blocks. */
+/* A page without lines gets LINES of them, or fewer for want of memory; false where there is none.
+   `_deinit`: PAGE holds no blocks. */
 bool page_init(struct tm_page *page, unsigned lines);
 void page_deinit(struct tm_page *page);
 
