@@ -223,7 +223,7 @@ static void record_churn(void **blocks, size_t live, struct pair *pairs)
 static void put(uintptr_t address)
 {
     uint64_t old;
-    if (skiplist_put(0, address, UINT64_C(1) << TM_SIZE_BITS | 100, &old) != SKIPLIST_DONE)
+    if (skiplist_put(0, address, skiplist_expect(0, address), UINT64_C(1) << TM_SIZE_BITS | 100, &old) != SKIPLIST_DONE)
         abort();
 }
 

@@ -10,6 +10,9 @@
    is held against the stack again when a later walk gets there. New frames go to arrays of their own first, then before
    the rest of the chain, and are packed for their site (packing.h) once.
 
+   Before all that, a walk that begins like a past one is held against the words that that one read
+   (past_walks_x86_64.h).
+
    A chain's hashes are a potential: hash[i] = pc[i] + FACTOR * hash[i + 1], from any value at its end. That of the
    frames [a, b) alone is hash[a] - FACTOR^(b - a) * hash[b]. */
 
@@ -18,6 +21,7 @@
 
 #include "arena.h"
 #include "lane.h"
+#include "past_walks_x86_64.h"
 #include "step_x86_64.h"
 
 #include <dlfcn.h>
@@ -56,18 +60,18 @@ struct walk {
     size_t blind; /* so many frames are walked before the last walk is looked at */
     uint32_t turn;
     int32_t meetings[MEETINGS + 1]; /* how many samples met the last walk after so many frames, or later */
-    uint64_t forgotten;             /* the last walk and `rules` are of the time when this was so */
+    uint64_t forgotten;             /* the last walk, `rules` and `past` are of the time when this was so */
     enum chain_end end_kind;
     bool ends_in_zero; /* the chain's last frame is none: a return address of 0 made its callee the outermost */
     size_t sure;       /* from here on, what was loaded below `doubt` may have been loaded from elsewhere since */
     uintptr_t doubt;
-    uint32_t site; /* of the last walk's frames, see struct traceback */
-    bool is_wide;  /* some frame of `known` may be one that cannot be packed */
+    bool is_wide; /* some frame of `known` may be one that cannot be packed */
     struct chain known;
     struct frame *found;
     uint64_t *powers; /* of FACTOR */
     struct step_recent rules;
     struct site_recent sites;
+    struct past_walks past;
 };
 
 static uint64_t forgotten; /* how often rules were forgotten: what lanes keep of them, and of walks, is then too old */
@@ -92,7 +96,6 @@ static void forget_walk(struct walk *walk)
     walk->known.marked[walk->room] = (uint32_t)walk->room;
     walk->end_kind = CHAIN_OPEN;
     walk->ends_in_zero = false;
-    walk->site = 0;
     walk->is_wide = false;
 }
 
@@ -149,6 +152,7 @@ static __attribute__((noinline, cold)) struct walk *change_limit(struct tm_lane 
         lane->walk = walk;
     }
     walk->limit = limit;
+    past_walks_forget(&walk->past);
     forget_walk(walk);
     return walk;
 }
@@ -164,6 +168,7 @@ static inline struct walk *walk_of(struct tm_lane *lane, uint32_t limit)
     if (state_unlikely(walk->forgotten != state_load(forgotten))) {
         walk->forgotten = state_load(forgotten);
         memset(&walk->rules, 0, sizeof walk->rules);
+        past_walks_forget(&walk->past);
         forget_walk(walk);
     }
     return walk;
@@ -344,8 +349,6 @@ static __attribute__((noinline)) void start_anew(struct walk *walk, enum step st
 /* The walk met frame AT of the last one after COUNT frames, and knows it to be the same from there on. */
 static inline void meet(struct walk *walk, size_t at, size_t count)
 {
-    if (count != 0 || at != walk->first)
-        walk->site = 0;
     if (state_unlikely(is_sample(walk)))
         take_sample(walk, at, count);
     settle(walk, at, count);
@@ -410,29 +413,62 @@ static __attribute__((noinline, cold)) const uint32_t *look_for_wide(struct walk
     return at < walk->first + nframe ? NULL : packed + walk->first;
 }
 
-bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit, struct traceback *traceback)
+static inline struct place place_of(struct call_point caller, const struct walk *walk)
 {
-    struct walk *walk = walk_of(lane, limit);
-    if (state_unlikely(!walk))
-        return false;
     const uintptr_t *frame = caller.frame;
-    struct place place = {.pc = (uintptr_t)caller.return_address,
+    return (struct place){.pc = (uintptr_t)caller.return_address,
                           .slot = (uintptr_t)(frame + 1),
                           .rbp = *frame,
                           .rbp_loaded_from = 0,
                           .rbp_at = walk->found};
+}
+
+/* What the walk read is its frames, one beyond LIMIT included that told whether they are all. */
+static inline uint32_t *keep(struct walk *walk, uint32_t limit)
+{
+    size_t all = walk->room - walk->first, count = all <= limit ? all : (size_t)limit + 1;
+    if (state_unlikely(count < 2 || (all <= limit && walk->end_kind == CHAIN_OPEN)))
+        return NULL;
+    const struct chain *known = &walk->known;
+    return past_walks_keep(&walk->past, known->pcs + walk->first, known->slots + walk->first, count,
+                           known->marked[walk->first] - walk->first);
+}
+
+/* Not a part of what calls it: mostly capture_recall has said it all. */
+__attribute__((noinline)) bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit,
+                                            struct traceback *traceback)
+{
+    struct walk *walk = walk_of(lane, limit);
+    if (state_unlikely(!walk))
+        return false;
+    struct place place = place_of(caller, walk);
     walk_on(walk, &place, limit);
     size_t all = walk->room - walk->first - walk->ends_in_zero;
     uint32_t nframe = (uint32_t)(all < limit ? all : limit);
     const uint64_t *hashes = walk->known.hashes + walk->first;
     traceback->nframe = nframe;
-    traceback->site = &walk->site;
+    traceback->site = keep(walk, limit);
     traceback->recent = &walk->sites;
     traceback->frames = walk->known.pcs + walk->first;
     traceback->packed = state_likely(!walk->is_wide) ? walk->known.packed + walk->first : look_for_wide(walk, nframe);
     traceback->hash = hashes[0] - walk->powers[nframe] * hashes[nframe];
     traceback->cut = all > limit || walk->end_kind != CHAIN_OUTERMOST;
     return true;
+}
+
+uint32_t capture_recall(struct tm_lane *lane, struct call_point caller, uint32_t limit)
+{
+    struct walk *walk = walk_of(lane, limit);
+    if (state_unlikely(!walk) || !past_walks_begin(&walk->past))
+        return 0;
+    struct place place = place_of(caller, walk);
+    uintptr_t pc = place.pc, slot = place.slot;
+    enum step step = step_on(state_load(rule_cache), &walk->rules, walk->found, NULL, &place, &pc, &slot);
+    if (state_unlikely(step != STEP_ON))
+        return 0;
+    uintptr_t first = (uintptr_t)caller.frame + sizeof(uintptr_t);
+    uint64_t hash = past_walks_hash(first, (uintptr_t)caller.return_address, pc);
+    return past_walks_find(&walk->past, hash, first);
 }
 
 /* After the rules themselves: whoever sees the new count must not find them again. A walk that noticed goes on. */

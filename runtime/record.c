@@ -1,4 +1,4 @@
-/* record.c: claims a lane, walks the stack in it, adds the trace. */
+/* record.c: claims a lane, in it recalls a walk of the stack or makes one, adds the trace. */
 
 #include "record.h"
 
@@ -8,8 +8,12 @@
 
 static inline uint64_t make_entry(struct tm_lane *lane, uint32_t domain, size_t size, struct call_point caller)
 {
+    uint32_t limit = state_peek(tm_state.frame_limit);
+    uint32_t site = state_likely(trace_is_common(domain, size)) ? capture_recall(lane, caller, limit) : 0;
+    if (state_likely(site != 0))
+        return trace_pack(site, size);
     struct traceback traceback;
-    if (state_unlikely(!capture_walk(lane, caller, state_peek(tm_state.frame_limit), &traceback)))
+    if (state_unlikely(!capture_walk(lane, caller, limit, &traceback)))
         return 0;
     return trace_entry(domain, size, &traceback);
 }
@@ -18,11 +22,11 @@ static inline uint64_t make_entry(struct tm_lane *lane, uint32_t domain, size_t 
 static enum trace_result record(uint32_t domain, uintptr_t address, size_t size, struct call_point caller,
                                 uint64_t removed)
 {
-    skiplist_expect(domain, address);
+    struct tm_page *expected = skiplist_expect(domain, address);
     struct tm_lane *lane = lane_claim();
     uint64_t entry = state_likely(removed == 0) ? make_entry(lane, domain, size, caller) : removed;
-    enum trace_result result =
-        state_likely(entry != 0) ? trace_add(lane, domain, address, entry) : trace_lose(lane, domain, address);
+    enum trace_result result = state_likely(entry != 0) ? trace_add(lane, domain, address, expected, entry)
+                                                        : trace_lose(lane, domain, address);
     lane_release(lane);
     state_thread.is_busy = false;
     return result;

@@ -203,11 +203,10 @@ static __attribute__((noinline, cold)) enum skiplist_result put_patiently(uintpt
     return result;
 }
 
-static enum skiplist_result put_by_page(uintptr_t address, uint64_t entry, uint64_t *old)
+static inline enum skiplist_result put_by_page(uintptr_t address, struct tm_page *page, uint64_t entry, uint64_t *old)
 {
-    struct tm_page *page = directory_find(address);
     struct tm_node *node;
-    if (state_unlikely(!page || !directory_try_lock(page, &node)))
+    if (state_unlikely(!directory_try_lock(page, &node)))
         return put_patiently(address, entry, old);
     if (state_unlikely(!node || !state_surely_traces())) {
         directory_unlock(page, node);
@@ -234,19 +233,22 @@ static __attribute__((noinline, cold)) enum skiplist_result put_by_search(uint32
     return result;
 }
 
-void skiplist_expect(uint32_t domain, uintptr_t address)
+struct tm_page *skiplist_expect(uint32_t domain, uintptr_t address)
 {
-    const struct tm_page *page = state_likely(uses_directory(domain, address)) ? directory_find(address) : NULL;
+    struct tm_page *page = state_likely(uses_directory(domain, address)) ? directory_find(address) : NULL;
     if (state_likely(page != NULL))
         __builtin_prefetch(page_line_of(state_peek(page->lines), page_offset(address)), 1);
+    return page;
 }
 
-enum skiplist_result skiplist_put(uint32_t domain, uintptr_t address, uint64_t entry, uint64_t *old)
+enum skiplist_result skiplist_put(uint32_t domain, uintptr_t address, struct tm_page *expected, uint64_t entry,
+                                  uint64_t *old)
 {
     *old = 0;
-    if (state_likely(uses_directory(domain, address)))
-        return put_by_page(address, entry, old);
-    return put_by_search(domain, address, entry, old);
+    if (state_likely(expected != NULL))
+        return put_by_page(address, expected, entry, old);
+    return uses_directory(domain, address) ? put_patiently(address, entry, old)
+                                           : put_by_search(domain, address, entry, old);
 }
 
 static uint64_t take_by_page(uintptr_t address)

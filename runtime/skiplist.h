@@ -19,11 +19,14 @@ enum skiplist_result {
     SKIPLIST_NO_MEMORY, /* nothing was changed */
 };
 
-/* A block will be put at the address: fetches what that will look at, for a walk of the stack takes as long. */
-void skiplist_expect(uint32_t domain, uintptr_t address);
+/* A block will be put at the address: says where, NULL if that is not known, and fetches it, for a walk of the stack
+   takes as long. */
+struct tm_page *skiplist_expect(uint32_t domain, uintptr_t address);
 
-/* Puts ENTRY (its site is not 0) at the address. OLD receives the entry that was there, 0 if none. */
-enum skiplist_result skiplist_put(uint32_t domain, uintptr_t address, uint64_t entry, uint64_t *old);
+/* Puts ENTRY (its site is not 0) at the address, for which skiplist_expect said EXPECTED. OLD receives the entry that
+   was there, 0 if none. */
+enum skiplist_result skiplist_put(uint32_t domain, uintptr_t address, struct tm_page *expected, uint64_t entry,
+                                  uint64_t *old);
 
 /* Removes and returns the entry at the address, 0 if there is none. */
 uint64_t skiplist_take(uint32_t domain, uintptr_t address);

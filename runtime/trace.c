@@ -31,25 +31,19 @@ static inline uint64_t take(struct tm_lane *lane, uint32_t domain, uintptr_t add
     return entry;
 }
 
-static inline uint32_t site_of(uint32_t domain, uint32_t size_high, const struct traceback *traceback)
-{
-    if (state_unlikely(domain != 0 || size_high != 0 || !traceback->site))
-        return site_intern(domain, size_high, traceback);
-    if (*traceback->site == 0)
-        *traceback->site = site_intern(0, 0, traceback);
-    return *traceback->site;
-}
-
 uint64_t trace_entry(uint32_t domain, size_t size, const struct traceback *traceback)
 {
-    uint32_t site = site_of(domain, (uint32_t)((uint64_t)size >> TM_SIZE_BITS), traceback);
-    return state_likely(site != 0) ? (uint64_t)site << TM_SIZE_BITS | ((uint64_t)size & SIZE_MASK) : 0;
+    uint32_t site = site_intern(domain, (uint32_t)((uint64_t)size >> TM_SIZE_BITS), traceback);
+    if (traceback->site && trace_is_common(domain, size))
+        *traceback->site = site;
+    return state_likely(site != 0) ? trace_pack(site, (size_t)((uint64_t)size & SIZE_MASK)) : 0;
 }
 
-enum trace_result trace_add(struct tm_lane *lane, uint32_t domain, uintptr_t address, uint64_t entry)
+enum trace_result trace_add(struct tm_lane *lane, uint32_t domain, uintptr_t address, struct tm_page *expected,
+                            uint64_t entry)
 {
     uint64_t old;
-    enum skiplist_result result = skiplist_put(domain, address, entry, &old);
+    enum skiplist_result result = skiplist_put(domain, address, expected, entry, &old);
     if (state_likely(result == SKIPLIST_DONE)) {
         if (state_likely(old == 0))
             lane_count(lane, entry_size(entry), 1);

@@ -87,10 +87,10 @@ static void untrack(const char *name, unsigned domain, uintptr_t address)
     done(NULL);
 }
 
-static void start(const char *name)
+static void start(const char *name, int limit)
 {
     announce(name, OTHER, 0, 0, 0);
-    tm_start(500);
+    tm_start(limit);
     done(NULL);
 }
 
@@ -250,7 +250,7 @@ int main(int count, char **arguments)
     layout = dlsym(RTLD_DEFAULT, "tm_layout");
     if (count != 2 || !layout)
         return 2;
-    start("tm_start");
+    start("tm_start", 500);
     keep(24);
     every_function();
     names();
@@ -267,7 +267,7 @@ int main(int count, char **arguments)
     announce("tm_stop", CLEAR, 0, 0, 0);
     tm_stop();
     done(NULL);
-    start("tm_start again");
+    start("tm_start again", 600);
     fill_page(0, (uintptr_t)7 << 38);
     fill_page(9, (uintptr_t)7 << 38);
     spill(0, (uintptr_t)5 << 38);

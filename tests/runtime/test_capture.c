@@ -61,34 +61,49 @@ static void show(const struct traceback *ours, void **theirs, uint32_t n)
         printf("# %p %p\n", i < ours->nframe ? ours->frames[i] : NULL, i < n ? theirs[i] : NULL);
 }
 
-/* Whether the site that stays with the walk, if one does, is that of its frames. */
-static bool has_right_site(const struct traceback *traceback)
+/* Whether what was recalled of the walk, if anything was, is the site of its frames. */
+static bool is_right_site(uint32_t recalled, const struct traceback *traceback)
 {
     uint32_t number = site_intern(0, 0, traceback);
-    if (!traceback->site)
-        return true;
-    uint32_t stayed = *traceback->site;
-    *traceback->site = number;
-    repeated += stayed != 0;
-    return stayed == 0 || stayed == number;
+    if (traceback->site)
+        *traceback->site = number;
+    repeated += recalled != 0;
+    return recalled == 0 || recalled == number;
 }
 
-/* Compares our walk from here with libunwind's, up to the limit. */
+/* Compares what we recall from here, and our walk, with libunwind's, up to the limit. */
 static __attribute__((noinline)) void compare(void)
 {
     void *theirs[LIMIT];
     struct traceback traceback;
     struct tm_lane *lane = lane_claim();
+    uint32_t recalled = capture_recall(lane, CAPTURE_CALLER(), limit);
     CU_ASSERT_FATAL(capture_walk(lane, CAPTURE_CALLER(), limit, &traceback));
     uint32_t n = walk_by_libunwind(theirs);
     uint32_t expected = n < limit ? n : limit;
     bool same = traceback.nframe == expected && traceback.cut == (n > limit) && has_frames(&traceback, theirs) &&
-                has_right_site(&traceback);
+                is_right_site(recalled, &traceback);
     if (!same && differences++ == 0)
         show(&traceback, theirs, n);
     walks++;
     lane_release(lane);
     CU_ASSERT(same);
+}
+
+/* The walk's frames stay until the lane's next one, which is this thread's. */
+static __attribute__((noinline)) struct traceback walk_here(uint32_t most)
+{
+    struct traceback traceback;
+    struct tm_lane *lane = lane_claim();
+    CU_ASSERT_FATAL(capture_walk(lane, CAPTURE_CALLER(), most, &traceback));
+    lane_release(lane);
+    return traceback;
+}
+
+/* Where most walks are new, recalling pauses. With another limit it begins anew. */
+static void recall_again(void)
+{
+    walk_here(1);
 }
 
 /* Frames of many shapes: with and without a frame pointer, large, realigned, of unknown size. */
@@ -185,8 +200,7 @@ static __attribute__((noinline)) void compare_often(int times)
     __asm__ volatile("" ::: "memory");
 }
 
-/* The frames stay the same, and the limit changes. The first of the tests: where meetings are a gamble, frames are
-   walked before they are looked at. */
+/* The frames stay the same, and the limit changes. */
 static void agrees_when_frames_repeat(void)
 {
     static const uint32_t limits[] = {LIMIT, 3, 1, 2, 25, 1};
@@ -201,6 +215,57 @@ static void agrees_when_frames_repeat(void)
 #else
     CU_ASSERT(repeated == before);
 #endif
+}
+
+/* The same frames again and again, some with an rbp of their own; realigned ones are walked each time. */
+static void recalls_frames_of_many_shapes(void)
+{
+    recall_again();
+    int before = repeated;
+    for (unsigned shape = 0; shape < 100; shape++)
+        for (int turn = 0; turn < 4; turn++) {
+            shape_state = shape;
+            next_shape(1 + (int)shape % 4);
+        }
+#ifdef OWN_WALK
+    CU_ASSERT(repeated - before > 100);
+#else
+    CU_ASSERT(repeated == before);
+#endif
+}
+
+/* Whose caller is found by rbp, with COUNT words in between. */
+static __attribute__((noinline)) void words_in_between(size_t count)
+{
+    volatile uintptr_t room[count];
+    compare_often(1);
+    __asm__ volatile("" ::"r"(room) : "memory");
+}
+
+static __attribute__((noinline)) void one_caller(size_t count)
+{
+    volatile uintptr_t room[count];
+    words_in_between(64 - count);
+    __asm__ volatile("" ::"r"(room) : "memory");
+}
+
+static __attribute__((noinline)) void another_caller(size_t count)
+{
+    volatile uintptr_t room[count];
+    words_in_between(64 - count);
+    __asm__ volatile("" ::"r"(room) : "memory");
+}
+
+/* The innermost frames are where they were, and what was their caller's return address is still there, but it is no
+   more than what was left on the stack: rbp leads to another one. */
+static void is_not_led_by_what_was_left_on_the_stack(void)
+{
+    recall_again();
+    for (size_t count = 2; count < 20; count += 2)
+        for (size_t other = 2; other < 20; other += 2) {
+            one_caller(count);
+            another_caller(other);
+        }
 }
 
 #ifdef OWN_WALK
@@ -288,6 +353,7 @@ static void agrees_where_modules_take_turns(void)
 {
     void *last = NULL;
     int turns_at_one_place = 0;
+    recall_again();
     for (int i = 0; i < 20; i++) {
         const char *path = i % 2 ? TEST_DIRECTORY "/libturn_large.so" : TEST_DIRECTORY "/libturn_small.so";
         void *handle = dlopen(path, RTLD_NOW);
@@ -310,16 +376,6 @@ static void agrees_in_threads(void)
     pthread_t thread;
     pthread_create(&thread, NULL, thread_main, NULL);
     pthread_join(thread, NULL);
-}
-
-/* The walk's frames stay until the lane's next one, which is this thread's. */
-static __attribute__((noinline)) struct traceback walk_here(uint32_t most)
-{
-    struct traceback traceback;
-    struct tm_lane *lane = lane_claim();
-    CU_ASSERT_FATAL(capture_walk(lane, CAPTURE_CALLER(), most, &traceback));
-    lane_release(lane);
-    return traceback;
 }
 
 static ucontext_t main_context, other_context;
@@ -444,7 +500,9 @@ int main(void)
 {
     static const struct tap_test tests[] = {
         {"agrees when frames repeat", agrees_when_frames_repeat},
+        {"recalls frames of many shapes", recalls_frames_of_many_shapes},
         {"agrees on frames of all shapes", agrees_on_frames_of_all_shapes},
+        {"is not led by what was left on the stack", is_not_led_by_what_was_left_on_the_stack},
         {"agrees at every limit", agrees_at_every_limit},
         {"agrees when only some frames change", agrees_when_only_some_frames_change},
         {"agrees through libc", agrees_through_libc},

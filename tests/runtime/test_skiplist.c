@@ -22,7 +22,7 @@ static uint64_t entry_of(uint32_t site, uint64_t size)
 static uint64_t put(uint32_t domain, uintptr_t address, uint64_t entry)
 {
     uint64_t old;
-    CU_ASSERT_EQUAL(skiplist_put(domain, address, entry, &old), SKIPLIST_DONE);
+    CU_ASSERT_EQUAL(skiplist_put(domain, address, skiplist_expect(domain, address), entry, &old), SKIPLIST_DONE);
     return old;
 }
 
@@ -345,8 +345,8 @@ static void off_changes_nothing(void)
 {
     uint64_t old;
     tm_state.mode = TM_MODE_OFF;
-    CU_ASSERT_EQUAL(skiplist_put(0, 0x3000000, entry_of(1, 1), &old), SKIPLIST_OFF);
-    CU_ASSERT_EQUAL(skiplist_put(9, 0x3000001, entry_of(1, 1), &old), SKIPLIST_OFF);
+    CU_ASSERT_EQUAL(skiplist_put(0, 0x3000000, skiplist_expect(0, 0x3000000), entry_of(1, 1), &old), SKIPLIST_OFF);
+    CU_ASSERT_EQUAL(skiplist_put(9, 0x3000001, skiplist_expect(9, 0x3000001), entry_of(1, 1), &old), SKIPLIST_OFF);
     tm_state.mode = TM_MODE_TRACING;
     CU_ASSERT_EQUAL(skiplist_get(0, 0x3000000), 0);
     CU_ASSERT_EQUAL(skiplist_get(9, 0x3000001), 0);
@@ -355,7 +355,7 @@ static void off_changes_nothing(void)
 static void *fork_for_ever(void *unused)
 {
     uint64_t old;
-    skiplist_put(0, 0x9000000, entry_of(1, 1), &old);
+    skiplist_put(0, 0x9000000, skiplist_expect(0, 0x9000000), entry_of(1, 1), &old);
     return unused;
 }
 
@@ -378,7 +378,7 @@ static void run_out_after(int maps, uintptr_t base, uintptr_t stride)
     enum skiplist_result result = SKIPLIST_DONE;
     maps_left = maps;
     for (uintptr_t i = 0; result == SKIPLIST_DONE && i < 10000000; i++) {
-        result = skiplist_put(0, base + i * stride, entry_of(1, i), &old);
+        result = skiplist_put(0, base + i * stride, skiplist_expect(0, base + i * stride), entry_of(1, i), &old);
         put_count += result == SKIPLIST_DONE;
     }
     CU_ASSERT_EQUAL(result, SKIPLIST_NO_MEMORY);

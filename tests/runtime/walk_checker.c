@@ -1,6 +1,7 @@
-/* walk_checker.c: a library to preload: each malloc of the program walks the stack by our walk, so that reuse is as in
-   earnest; one in TM_WALKS_EVERY, 7 if it is not set, by libunwind's too, and compares the two frame by frame. At exit it
-   writes "walks differences shorter" to the file TM_WALKS. */
+/* walk_checker.c: a library to preload: each malloc of the program recalls a walk of the stack or makes one, as in earnest;
+   in every other stretch of calls it makes one in any case. One in TM_WALKS_EVERY, 7 if it is not set, is made by
+   libunwind too, and the two are compared frame by frame. At exit it writes "walks differences shorter recalled" to the
+   file TM_WALKS. */
 
 #define _GNU_SOURCE
 #include "capture.h"
@@ -15,10 +16,11 @@
 #include <unistd.h>
 
 #define LIMIT 25
+#define STRETCH 5000
 extern void *__libc_malloc(size_t size);
 
 static _Thread_local int inside;
-static unsigned long calls, walks, differences, shorter;
+static unsigned long calls, walks, differences, shorter, recalled;
 static unsigned long every = 7;
 static char *results;
 
@@ -82,6 +84,28 @@ static void compare(const struct traceback *ours, const void *first)
         show(ours, theirs, n);
 }
 
+/* The traceback of a site that was recalled; its frames go to FRAMES. */
+static struct traceback traceback_of(const struct tm_site *site, void **frames)
+{
+    for (uint32_t i = 0; i < site->nframe; i++)
+        frames[i] = (void *)site_frame(site, i);
+    return (struct traceback){.nframe = site->nframe, .cut = site->flags & TM_SITE_CUT, .frames = frames};
+}
+
+static bool walk(struct call_point caller, bool may_recall, void **frames, struct traceback *traceback)
+{
+    struct tm_lane *lane = lane_claim();
+    uint32_t site = may_recall ? capture_recall(lane, caller, LIMIT) : 0;
+    bool done = site != 0 || capture_walk(lane, caller, LIMIT, traceback);
+    if (site != 0)
+        *traceback = traceback_of(site_get(site), frames);
+    else if (done && traceback->site)
+        *traceback->site = site_intern(0, 0, traceback);
+    lane_release(lane);
+    __atomic_add_fetch(&recalled, site != 0, __ATOMIC_RELAXED);
+    return done;
+}
+
 __attribute__((visibility("default"))) void *malloc(size_t size)
 {
     void *block = __libc_malloc(size);
@@ -90,10 +114,10 @@ __attribute__((visibility("default"))) void *malloc(size_t size)
     inside = 1;
     struct call_point caller = CAPTURE_CALLER();
     struct traceback traceback;
-    struct tm_lane *lane = lane_claim();
-    if (capture_walk(lane, caller, LIMIT, &traceback) && __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED) % every == 0)
+    void *frames[LIMIT];
+    unsigned long call = __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED);
+    if (walk(caller, call / STRETCH % 2 == 0, frames, &traceback) && call % every == 0)
         compare(&traceback, caller.return_address);
-    lane_release(lane);
     inside = 0;
     return block;
 }
@@ -112,9 +136,9 @@ __attribute__((destructor)) static void finish(void)
     if (!results)
         return;
     inside = 1;
-    char line[80];
+    char line[100];
     int fd = open(results, O_WRONLY | O_CREAT | O_APPEND, 0666);
-    int length = snprintf(line, sizeof line, "%lu %lu %lu\n", walks, differences, shorter);
+    int length = snprintf(line, sizeof line, "%lu %lu %lu %lu\n", walks, differences, shorter, recalled);
     if (fd >= 0 && write(fd, line, (size_t)length) != length)
         abort();
     close(fd);

@@ -8,6 +8,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 UNIT_TESTS="test_arena test_site test_lane test_skiplist"
+case ${TM_UNIT_FLAGS-} in
+*OWN_WALK*) UNIT_TESTS="$UNIT_TESTS test_past_walks" ;;
+esac
 [ -z "${TM_UNWIND_FLAGS-}" ] || UNIT_TESTS="$UNIT_TESTS test_capture"
 
 report() { # report OUTCOME NAME FILE: with the file's text where it is not ok
