@@ -53,28 +53,31 @@ struct chain {
     struct by_rbp *by_rbps;
 };
 
+/* What is looked at for each block lies in the first line. */
 struct walk {
-    size_t limit; /* that the last walk was made with */
+    size_t limit;       /* that the last walk was made with */
+    uint64_t forgotten; /* the last walk, `past` and `rules` are of the time when this was so */
+    struct frame *found;
     size_t room;  /* frames that `known` holds */
     size_t first; /* the last walk is [first, room) of `known` */
     size_t blind; /* so many frames are walked before the last walk is looked at */
-    uint32_t turn;
-    int32_t meetings[MEETINGS + 1]; /* how many samples met the last walk after so many frames, or later */
-    uint64_t forgotten;             /* the last walk, `rules` and `past` are of the time when this was so */
+    struct past_walks past;
     enum chain_end end_kind;
     bool ends_in_zero; /* the chain's last frame is none: a return address of 0 made its callee the outermost */
+    bool is_wide;      /* some frame of `known` may be one that cannot be packed */
     size_t sure;       /* from here on, what was loaded below `doubt` may have been loaded from elsewhere since */
     uintptr_t doubt;
-    bool is_wide; /* some frame of `known` may be one that cannot be packed */
     struct chain known;
-    struct frame *found;
     uint64_t *powers; /* of FACTOR */
+    uint32_t turn;
+    int32_t meetings[MEETINGS + 1]; /* how many samples met the last walk after so many frames, or later */
     struct step_recent rules;
     struct site_recent sites;
-    struct past_walks past;
 };
+_Static_assert(offsetof(struct walk, past.units) % PAST_UNIT == 0, "a short past walk is in one line or two");
 
-static uint64_t forgotten; /* how often rules were forgotten: what lanes keep of them, and of walks, is then too old */
+static STATE_OFTEN_READ uint64_t
+    forgotten; /* how often rules were forgotten: what lanes keep of them, and of walks, is then too old */
 
 bool capture_init(void)
 {

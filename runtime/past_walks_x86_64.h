@@ -37,7 +37,7 @@ struct past_walks {
     uint32_t misses; /* in these calls */
     uint64_t cells[PAST_CELLS]; /* in its upper half some of the hash, in the lower the unit; 0: none. By twos, the
                                    newer one first */
-    _Alignas(PAST_UNIT) char units[PAST_UNITS][PAST_UNIT];
+    char units[PAST_UNITS][PAST_UNIT];
 };
 
 /* Forgets all. */

@@ -12,7 +12,7 @@
 #define FIRST_RULES 4096
 
 static struct rule_cache empty = {.rules = {{.key = 0}}};
-struct rule_cache *rule_cache = &empty; /* replaced by grow_lock */
+STATE_OFTEN_READ struct rule_cache *rule_cache = &empty; /* replaced by grow_lock */
 static struct lock grow_lock;
 
 static bool fits(int64_t value, int64_t low, int64_t high, int64_t unit)

@@ -38,11 +38,11 @@ struct table {
 
 static struct tm_segment segments[TM_SEGMENT_COUNT];
 static struct lock site_lock;
-static struct table *table;    /* published; replaced by site_lock */
-static uint32_t segment_count; /* by site_lock */
-static uint32_t unit_used;     /* of the last segment, its header included; by site_lock */
-static uint64_t cells_used;    /* by site_lock */
-bool site_any_high;
+static STATE_OFTEN_READ struct table *table; /* published; replaced by site_lock */
+static uint32_t segment_count;               /* by site_lock */
+static uint32_t unit_used;                   /* of the last segment, its header included; by site_lock */
+static uint64_t cells_used;                  /* by site_lock */
+STATE_OFTEN_READ bool site_any_high;
 
 static uint64_t mix(uint64_t hash, uint64_t value)
 {
