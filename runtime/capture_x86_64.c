@@ -437,9 +437,7 @@ static inline uint32_t *keep(struct walk *walk, uint32_t limit)
                            known->marked[walk->first] - walk->first);
 }
 
-/* Not a part of what calls it: mostly capture_recall has said it all. */
-__attribute__((noinline)) bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit,
-                                            struct traceback *traceback)
+bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit, struct traceback *traceback)
 {
     struct walk *walk = walk_of(lane, limit);
     if (state_unlikely(!walk))

@@ -6,16 +6,20 @@
 #include "skiplist.h"
 #include "state.h"
 
-static inline uint64_t make_entry(struct tm_lane *lane, uint32_t domain, size_t size, struct call_point caller)
+static __attribute__((noinline)) uint64_t walk(struct tm_lane *lane, uint32_t domain, size_t size,
+                                               struct call_point caller, uint32_t limit)
 {
-    uint32_t limit = state_peek(tm_state.frame_limit);
-    uint32_t site = state_likely(trace_is_common(domain, size)) ? capture_recall(lane, caller, limit) : 0;
-    if (state_likely(site != 0))
-        return trace_pack(site, size);
     struct traceback traceback;
     if (state_unlikely(!capture_walk(lane, caller, limit, &traceback)))
         return 0;
     return trace_entry(domain, size, &traceback);
+}
+
+static inline uint64_t make_entry(struct tm_lane *lane, uint32_t domain, size_t size, struct call_point caller)
+{
+    uint32_t limit = state_peek(tm_state.frame_limit);
+    uint32_t site = state_likely(trace_is_common(domain, size)) ? capture_recall(lane, caller, limit) : 0;
+    return state_likely(site != 0) ? trace_pack(site, size) : walk(lane, domain, size, caller, limit);
 }
 
 /* One for both that put an entry: all of what that takes is then between the instructions of this function. */
