@@ -36,14 +36,18 @@ static double now(void)
 enum { LIMIT = 64, WALKS = 400000 };
 
 static struct tm_lane *lane;
-static bool is_walking;
+static enum { NOTHING, WALK, RECALL } probing;
 static volatile uint64_t sink;
 
 static __attribute__((noinline)) void probe(void)
 {
     struct traceback traceback = {.nframe = 0};
-    if (is_walking)
+    if (probing == RECALL && capture_recall(lane, CAPTURE_CALLER(), LIMIT) != 0)
+        return;
+    if (probing != NOTHING)
         capture_walk(lane, CAPTURE_CALLER(), LIMIT, &traceback);
+    if (traceback.site)
+        *traceback.site = 1; /* any: it is only told again */
     sink = traceback.nframe;
 }
 
@@ -106,9 +110,9 @@ static __attribute__((noinline)) void all_change(int depth)
     descend_often(depth);
 }
 
-static double time_of(void (*work)(int), int calls, bool walking)
+static double time_of(void (*work)(int), int calls, int what)
 {
-    is_walking = walking;
+    probing = what;
     double start = now();
     work(calls);
     return (now() - start) / WALKS;
@@ -118,7 +122,7 @@ static double time_of(void (*work)(int), int calls, bool walking)
 static int calls_for(void (*work)(int), int depth)
 {
     const int some = 10;
-    time_of(work, some, true);
+    time_of(work, some, WALK);
     return depth - ((int)sink - some);
 }
 
@@ -134,12 +138,17 @@ static void capture(void)
     for (int c = 0; c < 3; c++)
         for (int d = 0; d < 3; d++) {
             int calls = calls_for(cases[c].work, depths[d]);
-            double walking = time_of(cases[c].work, calls, true);
+            double walking = time_of(cases[c].work, calls, WALK);
             if ((int)sink != depths[d])
                 abort();
             printf("capture, depth %d, %s\t%.1f\tns\n", depths[d], cases[c].name,
-                   walking - time_of(cases[c].work, calls, false));
+                   walking - time_of(cases[c].work, calls, NOTHING));
         }
+    for (int d = 0; d < 3; d++) {
+        int calls = calls_for(same_stack, depths[d]);
+        printf("capture, depth %d, recalled\t%.1f\tns\n", depths[d],
+               time_of(same_stack, calls, RECALL) - time_of(same_stack, calls, NOTHING));
+    }
     lane_release(lane);
 }
 

@@ -477,8 +477,10 @@ static void forget_what_lanes_keep(void)
 {
     __atomic_add_fetch(&forgotten, 1, __ATOMIC_RELEASE);
     struct walk *walk = state_thread.claim ? lane_claimed()->walk : NULL;
-    if (walk)
-        memset(&walk->rules, 0, sizeof walk->rules);
+    if (!walk)
+        return;
+    memset(&walk->rules, 0, sizeof walk->rules);
+    past_walks_forget(&walk->past);
 }
 
 void capture_forget_range(uintptr_t start, uintptr_t end)
