@@ -46,8 +46,8 @@ static __attribute__((noinline)) void probe(void)
         return;
     if (probing != NOTHING)
         capture_walk(lane, CAPTURE_CALLER(), LIMIT, &traceback);
-    if (traceback.site)
-        *traceback.site = 1; /* any: it is only told again */
+    if (probing == RECALL)
+        capture_keep(lane, LIMIT, 1); /* any site: it is only told again */
     sink = traceback.nframe;
 }
 

@@ -22,10 +22,11 @@ bool capture_init(void);
    Takes no lock of the library that it keeps, calls no malloc, keeps errno. */
 bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit, struct traceback *traceback);
 
-/* The site in domain 0 that capture_walk would lead to, if LANE remembers a walk with the same limit that shows it: the
-   one that was put where its traceback's `site` says. Else 0: it takes a walk, which is to follow. The same holds as for
-   capture_walk. */
+/* The site that the walk from CALLER with LIMIT leads to, where LANE kept one that shows it; else 0: it takes a walk.
+   The same holds as for capture_walk.
+   `_keep` keeps LANE's last walk, made with LIMIT after `_recall` said 0, which led to SITE in domain 0. */
 uint32_t capture_recall(struct tm_lane *lane, struct call_point caller, uint32_t limit);
+void capture_keep(struct tm_lane *lane, uint32_t limit, uint32_t site);
 
 /* Forgets what was learned of code in [START, END), which was unloaded. */
 void capture_forget_range(uintptr_t start, uintptr_t end);

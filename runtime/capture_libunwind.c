@@ -149,6 +149,11 @@ uint32_t capture_recall(struct tm_lane *lane, struct call_point caller, uint32_t
     return 0;
 }
 
+void capture_keep(struct tm_lane *lane, uint32_t limit, uint32_t site)
+{
+    (void)lane, (void)limit, (void)site;
+}
+
 bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit, struct traceback *traceback)
 {
     struct walk *buffer = walk_of(lane, limit);
@@ -167,7 +172,6 @@ bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit
     traceback->frames = buffer->frames + first;
     traceback->packed = NULL;
     traceback->nframe = n - first < (int)limit ? (uint32_t)(n - first) : limit;
-    traceback->site = NULL;
     traceback->recent = NULL;
     traceback->hash = site_hash_frames(traceback->frames, traceback->nframe);
     return true;

@@ -426,17 +426,6 @@ static inline struct place place_of(struct call_point caller, const struct walk 
                           .rbp_at = walk->found};
 }
 
-/* What the walk read is its frames, one beyond LIMIT included that told whether they are all. */
-static inline uint32_t *keep(struct walk *walk, uint32_t limit)
-{
-    size_t all = walk->room - walk->first, count = all <= limit ? all : (size_t)limit + 1;
-    if (state_unlikely(count < 2 || (all <= limit && walk->end_kind == CHAIN_OPEN)))
-        return NULL;
-    const struct chain *known = &walk->known;
-    return past_walks_keep(&walk->past, known->pcs + walk->first, known->slots + walk->first, count,
-                           known->marked[walk->first] - walk->first);
-}
-
 bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit, struct traceback *traceback)
 {
     struct walk *walk = walk_of(lane, limit);
@@ -448,7 +437,6 @@ bool capture_walk(struct tm_lane *lane, struct call_point caller, uint32_t limit
     uint32_t nframe = (uint32_t)(all < limit ? all : limit);
     const uint64_t *hashes = walk->known.hashes + walk->first;
     traceback->nframe = nframe;
-    traceback->site = keep(walk, limit);
     traceback->recent = &walk->sites;
     traceback->frames = walk->known.pcs + walk->first;
     traceback->packed = state_likely(!walk->is_wide) ? walk->known.packed + walk->first : look_for_wide(walk, nframe);
@@ -470,6 +458,18 @@ uint32_t capture_recall(struct tm_lane *lane, struct call_point caller, uint32_t
     uintptr_t first = (uintptr_t)caller.frame + sizeof(uintptr_t);
     uint64_t hash = past_walks_hash(first, (uintptr_t)caller.return_address, pc);
     return past_walks_find(&walk->past, hash, first);
+}
+
+/* What the walk read is its frames, one beyond LIMIT included that told whether they are all. */
+void capture_keep(struct tm_lane *lane, uint32_t limit, uint32_t site)
+{
+    struct walk *walk = lane->walk;
+    size_t all = walk->room - walk->first, count = all <= limit ? all : (size_t)limit + 1;
+    if (state_unlikely(count < 2 || (all <= limit && walk->end_kind == CHAIN_OPEN)))
+        return;
+    const struct chain *known = &walk->known;
+    past_walks_keep(&walk->past, known->pcs + walk->first, known->slots + walk->first, count,
+                    known->marked[walk->first] - walk->first, site);
 }
 
 /* After the rules themselves: whoever sees the new count must not find them again. A walk that noticed goes on. */

@@ -1,4 +1,4 @@
-/* lane.h: a thread's share of the tracer: what it counts, and its last stack walk.
+/* lane.h: a thread's share of the tracer: what it counts, and what it knows of stack walks.
 
    A thread claims a lane for as long as it records or forgets one block, and has the lane's fields to itself for
    that time, so that threads meet on no line of memory. The first threads get a lane each, for good; all later

@@ -182,7 +182,7 @@ struct tm_lane {
     uint32_t claimed; /* enum tm_claim */
     uint32_t
         resets; /* the tm_state.resets that `high` is of; where it is another, `high` counts for nothing; by claim */
-    TM_ADDRESS(struct walk, walk);       /* the writer's: the last stack walk; by claim */
+    TM_ADDRESS(struct walk, walk);       /* the writer's: what it knows of stack walks; by claim */
     int64_t looked;                      /* what bytes was when the lane last looked at the peak; by claim */
     int64_t blocks;                      /* added under this lane, less those removed under it; by claim */
     TM_ADDRESS(struct tm_page, growing); /* whose blocks move from some lines to others, NULL: none; by claim */

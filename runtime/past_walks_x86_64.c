@@ -80,30 +80,28 @@ static void count_miss(struct past_walks *past)
 {
     if (++past->misses < MISSES)
         return;
-    bool was_worth_it = past->calls >= CALLS_WORTH_IT;
-    int32_t twice = past->pause < PAUSE_MOST ? 2 * past->pause : PAUSE_MOST;
-    past->pause = was_worth_it || twice == 0 ? PAUSE_LEAST : twice;
-    past->calls = was_worth_it ? 0 : -past->pause;
+    unsigned longer = past->pause == 0 ? PAUSE_LEAST : 2u * past->pause;
+    past->pause = (uint16_t)(past->calls >= CALLS_WORTH_IT ? 0 : longer < PAUSE_MOST ? longer : PAUSE_MOST);
+    past->calls = -(int64_t)past->pause;
     past->misses = 0;
 }
 
-__attribute__((noinline)) uint32_t *past_walks_keep(struct past_walks *past, void *const *pcs, const uintptr_t *slots,
-                                                    size_t count, size_t unmarked)
+__attribute__((noinline)) void past_walks_keep(struct past_walks *past, void *const *pcs, const uintptr_t *slots,
+                                               size_t count, size_t unmarked, uint32_t site)
 {
     size_t words_most = (unmarked < count ? 2 * count : count) + 1;
     if (past->calls < 0 || words_most > PAST_WORDS_MOST)
-        return NULL;
+        return;
     count_miss(past);
     uint64_t hash = past_walks_hash(slots[0], (uintptr_t)pcs[0], (uintptr_t)pcs[1]);
     uint32_t unit = take_units(past, units_of(words_most));
     struct past_walk *walk = (void *)past->units[unit % PAST_UNITS];
     const struct past_word *end = put_words(walk->words, pcs, slots, count, unmarked);
     if (!end)
-        return NULL;
+        return;
     walk->count = (uint32_t)(end - walk->words);
-    walk->site = 0;
+    walk->site = site;
     uint64_t *cells = past_walks_cells(past, hash);
     cells[1] = cells[0];
     cells[0] = hash >> 32 << 32 | unit;
-    return &walk->site;
 }

@@ -20,7 +20,7 @@ struct past_word {
 /* One more word than COUNT, which is never the same, ends them. */
 struct past_walk {
     uint32_t count;
-    uint32_t site; /* in domain 0; 0: not known yet */
+    uint32_t site; /* in domain 0 */
     struct past_word words[];
 };
 
@@ -31,10 +31,10 @@ struct past_walk {
 
 /* Past walks lie one behind the other; the newest overwrites the oldest. Empty is all zero. */
 struct past_walks {
+    int64_t calls;   /* since the last 0; below 0: nothing is looked for until it is 0, for it was not worth it */
     uint32_t next;   /* the unit that the next one is written to, counted on and on */
-    int32_t calls;   /* since the last 0; below 0: nothing is looked for until it is 0, for it was not worth it */
-    int32_t pause;   /* for how many calls it was paused last */
-    uint32_t misses; /* in these calls */
+    uint16_t misses; /* in these calls */
+    uint16_t pause;  /* for how many calls it was paused last; 0: it was worth it since, or never paused */
     uint64_t cells[PAST_CELLS]; /* in its upper half some of the hash, in the lower the unit; 0: none. By twos, the
                                    newer one first */
     char units[PAST_UNITS][PAST_UNIT];
@@ -89,9 +89,10 @@ static inline uint32_t past_walks_find(struct past_walks *past, uint64_t hash, u
     return 0;
 }
 
-/* Keeps the walk that found COUNT frames, 2 at least: their program counters and their slots, the innermost first.
-   Those from UNMARKED on may have marks (step_x86_64.h). Where its site is to be put; NULL if it is not kept. */
-uint32_t *past_walks_keep(struct past_walks *past, void *const *pcs, const uintptr_t *slots, size_t count,
-                          size_t unmarked);
+/* Keeps the walk that found COUNT frames, 2 at least, and led to SITE, if it can be kept: their program counters and
+   their slots, the innermost first. Those from UNMARKED on may have marks (step_x86_64.h). To be called where
+   past_walks_find found nothing. */
+void past_walks_keep(struct past_walks *past, void *const *pcs, const uintptr_t *slots, size_t count, size_t unmarked,
+                     uint32_t site);
 
 #endif

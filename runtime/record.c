@@ -12,7 +12,10 @@ static __attribute__((noinline)) uint64_t walk(struct tm_lane *lane, uint32_t do
     struct traceback traceback;
     if (state_unlikely(!capture_walk(lane, caller, limit, &traceback)))
         return 0;
-    return trace_entry(domain, size, &traceback);
+    uint64_t entry = trace_entry(domain, size, &traceback);
+    if (state_likely(entry != 0) && trace_is_common(domain, size))
+        capture_keep(lane, limit, trace_site_number(entry));
+    return entry;
 }
 
 static inline uint64_t make_entry(struct tm_lane *lane, uint32_t domain, size_t size, struct call_point caller)

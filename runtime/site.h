@@ -24,8 +24,6 @@ struct traceback {
     void *const *frames;
     const uint32_t *packed; /* the same; NULL where they were not packed */
     uint64_t hash;          /* of the frames: any function of them that the stack walk prefers, always the same one */
-    uint32_t *site;         /* where the site of these frames in domain 0, of a size without high bits, is to be put for
-                               capture_recall; NULL: nowhere */
     struct site_recent *recent; /* of the lane that walked; NULL: none */
 };
 

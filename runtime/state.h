@@ -20,7 +20,7 @@ extern struct tm_state tm_state;
 #define state_likely(condition) __builtin_expect(!!(condition), 1)
 #define state_unlikely(condition) __builtin_expect(!!(condition), 0)
 
-/* For variables that are read at each block, and hardly ever written: they share a line. */
+/* For variables that are read at each block, and hardly ever written: linked as one, they share a line. */
 #define STATE_OFTEN_READ __attribute__((section(".data.often_read")))
 
 static inline bool state_is_tracing(void)

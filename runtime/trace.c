@@ -8,14 +8,9 @@
 
 #define SIZE_MASK ((UINT64_C(1) << TM_SIZE_BITS) - 1)
 
-static uint32_t entry_site(uint64_t entry)
-{
-    return (uint32_t)(entry >> TM_SIZE_BITS);
-}
-
 static __attribute__((noinline, cold)) int64_t large_entry_size(uint64_t entry)
 {
-    return (int64_t)((uint64_t)site_get(entry_site(entry))->size_high << TM_SIZE_BITS | (entry & SIZE_MASK));
+    return (int64_t)((uint64_t)site_get(trace_site_number(entry))->size_high << TM_SIZE_BITS | (entry & SIZE_MASK));
 }
 
 static inline int64_t entry_size(uint64_t entry)
@@ -34,8 +29,6 @@ static inline uint64_t take(struct tm_lane *lane, uint32_t domain, uintptr_t add
 uint64_t trace_entry(uint32_t domain, size_t size, const struct traceback *traceback)
 {
     uint32_t site = site_intern(domain, (uint32_t)((uint64_t)size >> TM_SIZE_BITS), traceback);
-    if (traceback->site && trace_is_common(domain, size))
-        *traceback->site = site;
     return state_likely(site != 0) ? trace_pack(site, (size_t)((uint64_t)size & SIZE_MASK)) : 0;
 }
 
@@ -74,7 +67,7 @@ const struct tm_site *trace_site(uint32_t domain, uintptr_t address)
     struct tm_lane *lane = lane_claim();
     uint64_t entry = skiplist_get(domain, address);
     lane_release(lane);
-    return entry ? site_get(entry_site(entry)) : NULL;
+    return entry ? site_get(trace_site_number(entry)) : NULL;
 }
 
 static void drop(void *lane, uint64_t entry)

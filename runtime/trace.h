@@ -26,6 +26,12 @@ static inline uint64_t trace_pack(uint32_t site, size_t size)
     return (uint64_t)site << TM_SIZE_BITS | size;
 }
 
+/* The number of the site of an entry. */
+static inline uint32_t trace_site_number(uint64_t entry)
+{
+    return (uint32_t)(entry >> TM_SIZE_BITS);
+}
+
 /* What says of a block where it is from and how large it is; 0: no memory or no number for its site. */
 uint64_t trace_entry(uint32_t domain, size_t size, const struct traceback *traceback);
 

@@ -36,7 +36,8 @@ OTHER, ADD, REMOVE, MOVE, CLEAR, LIBRARY = range(6)
 COVERED = (
     "malloc", "calloc", "realloc", "free", "posix_memalign", "aligned_alloc", "dlclose",
     "lane_claim", "lane_release", "lane_count", "raise_peak", "lane_reset_peak",
-    "capture_walk", "capture_recall", "past_walks_find", "past_walks_keep", "trace_add", "trace_remove", "record_restore", "trace_clear",
+    "capture_walk", "capture_recall", "past_walks_find", "past_walks_keep",
+    "trace_add", "trace_remove", "record_restore", "trace_clear",
     "map_slab", "take_fresh", "take_free", "cut", "give_rest", "arena_give", "arena_take_segment",
     "find_or_make", "make", "take_number", "open_segment", "table_grow", "table_put < table_grow",
     "grow < directory_make", "directory_lock", "directory_unlock",

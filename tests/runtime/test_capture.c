@@ -61,12 +61,13 @@ static void show(const struct traceback *ours, void **theirs, uint32_t n)
         printf("# %p %p\n", i < ours->nframe ? ours->frames[i] : NULL, i < n ? theirs[i] : NULL);
 }
 
-/* Whether what was recalled of the walk, if anything was, is the site of its frames. */
-static bool is_right_site(uint32_t recalled, const struct traceback *traceback)
+/* Whether what was recalled of the lane's last walk, if anything was, is the site of its frames. Else the walk is kept.
+ */
+static bool is_right_site(struct tm_lane *lane, uint32_t recalled, const struct traceback *traceback)
 {
     uint32_t number = site_intern(0, 0, traceback);
-    if (traceback->site)
-        *traceback->site = number;
+    if (recalled == 0)
+        capture_keep(lane, limit, number);
     repeated += recalled != 0;
     return recalled == 0 || recalled == number;
 }
@@ -82,7 +83,7 @@ static __attribute__((noinline)) void compare(void)
     uint32_t n = walk_by_libunwind(theirs);
     uint32_t expected = n < limit ? n : limit;
     bool same = traceback.nframe == expected && traceback.cut == (n > limit) && has_frames(&traceback, theirs) &&
-                is_right_site(recalled, &traceback);
+                is_right_site(lane, recalled, &traceback);
     if (!same && differences++ == 0)
         show(&traceback, theirs, n);
     walks++;
@@ -242,30 +243,27 @@ static __attribute__((noinline)) void words_in_between(size_t count)
     __asm__ volatile("" ::"r"(room) : "memory");
 }
 
-static __attribute__((noinline)) void one_caller(size_t count)
-{
-    volatile uintptr_t room[count];
-    words_in_between(64 - count);
-    __asm__ volatile("" ::"r"(room) : "memory");
-}
+/* Two that differ in nothing but where their code is. */
+#define CALLER(name)                                                                                                   \
+    static __attribute__((noipa)) void name(size_t count)                                                              \
+    {                                                                                                                  \
+        volatile uintptr_t room[count];                                                                                \
+        words_in_between(64 - count);                                                                                  \
+        __asm__ volatile("" ::"r"(room) : "memory");                                                                   \
+    }
+CALLER(one_caller)
+CALLER(another_caller)
 
-static __attribute__((noinline)) void another_caller(size_t count)
-{
-    volatile uintptr_t room[count];
-    words_in_between(64 - count);
-    __asm__ volatile("" ::"r"(room) : "memory");
-}
-
-/* The innermost frames are where they were, and what was their caller's return address is still there, but it is no
-   more than what was left on the stack: rbp leads to another one. */
+/* The innermost frames are where they were, so are all further out, and what was their caller's return address is still
+   there, but it is no more than what was left on the stack: rbp leads to another one. */
 static void is_not_led_by_what_was_left_on_the_stack(void)
 {
+    static void (*const volatile callers[])(size_t) = {one_caller, another_caller};
     recall_again();
     for (size_t count = 2; count < 20; count += 2)
-        for (size_t other = 2; other < 20; other += 2) {
-            one_caller(count);
-            another_caller(other);
-        }
+        for (size_t other = 2; other < 20; other += 2)
+            for (int turn = 0; turn < 2; turn++)
+                callers[turn](turn == 0 ? count : other);
 }
 
 #ifdef OWN_WALK

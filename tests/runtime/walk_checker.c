@@ -1,7 +1,7 @@
-/* walk_checker.c: a library to preload: each malloc of the program recalls a walk of the stack or makes one, as in earnest;
-   in every other stretch of calls it makes one in any case. One in TM_WALKS_EVERY, 7 if it is not set, is made by
-   libunwind too, and the two are compared frame by frame. At exit it writes "walks differences shorter recalled" to the
-   file TM_WALKS. */
+/* walk_checker.c: a library to preload: each malloc of the program recalls a walk of the stack or makes one, as in
+   earnest; in every other stretch of calls it makes one in any case. One in TM_WALKS_EVERY, 7 if it is not set, is made
+   by libunwind too, and the two are compared frame by frame. At exit it writes "walks differences shorter recalled" to
+   the file TM_WALKS. */
 
 #define _GNU_SOURCE
 #include "capture.h"
@@ -92,16 +92,15 @@ static struct traceback traceback_of(const struct tm_site *site, void **frames)
     return (struct traceback){.nframe = site->nframe, .cut = site->flags & TM_SITE_CUT, .frames = frames};
 }
 
-static bool walk(struct call_point caller, bool may_recall, void **frames, struct traceback *traceback)
+static bool walk(struct tm_lane *lane, struct call_point caller, bool may_recall, void **frames,
+                 struct traceback *traceback)
 {
-    struct tm_lane *lane = lane_claim();
     uint32_t site = may_recall ? capture_recall(lane, caller, LIMIT) : 0;
     bool done = site != 0 || capture_walk(lane, caller, LIMIT, traceback);
     if (site != 0)
         *traceback = traceback_of(site_get(site), frames);
-    else if (done && traceback->site)
-        *traceback->site = site_intern(0, 0, traceback);
-    lane_release(lane);
+    else if (done && may_recall)
+        capture_keep(lane, LIMIT, site_intern(0, 0, traceback));
     __atomic_add_fetch(&recalled, site != 0, __ATOMIC_RELAXED);
     return done;
 }
@@ -116,8 +115,10 @@ __attribute__((visibility("default"))) void *malloc(size_t size)
     struct traceback traceback;
     void *frames[LIMIT];
     unsigned long call = __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED);
-    if (walk(caller, call / STRETCH % 2 == 0, frames, &traceback) && call % every == 0)
+    struct tm_lane *lane = lane_claim();
+    if (walk(lane, caller, call / STRETCH % 2 == 0, frames, &traceback) && call % every == 0)
         compare(&traceback, caller.return_address);
+    lane_release(lane);
     inside = 0;
     return block;
 }
