@@ -258,12 +258,11 @@ CALLER(another_caller)
    there, but it is no more than what was left on the stack: rbp leads to another one. */
 static void is_not_led_by_what_was_left_on_the_stack(void)
 {
-    static void (*const volatile callers[])(size_t) = {one_caller, another_caller};
     recall_again();
     for (size_t count = 2; count < 20; count += 2)
         for (size_t other = 2; other < 20; other += 2)
-            for (int turn = 0; turn < 2; turn++)
-                callers[turn](turn == 0 ? count : other);
+            for (volatile int turn = 0; turn < 2; turn++) /* volatile: both are called from one place */
+                (turn == 0 ? one_caller : another_caller)(turn == 0 ? count : other);
 }
 
 #ifdef OWN_WALK

@@ -176,6 +176,36 @@ static void asks_for_the_rbp_that_a_frame_is_left_by(void)
     CU_ASSERT_EQUAL(find(), 0);
 }
 
+/* Between the frames' slots is a word each; frame 1 saved rbp in the one below its own caller's. */
+static void asks_where_the_rule_says_that_rbp_was_saved(void)
+{
+    static struct {
+        struct rule_cache cache;
+        struct rule rules[8];
+    } known = {.cache.mask = 7};
+    static uintptr_t area[2 * FRAMES];
+    struct rule_cache *before = rule_cache;
+    begin_anew();
+    make_stack(stack, 1);
+    for (int i = 0; i < FRAMES; i++) {
+        slots[i] = (uintptr_t)&area[2 * i];
+        area[2 * i] = (uintptr_t)pcs[i];
+    }
+    known.rules[rule_cache_start(&known.cache, (uintptr_t)pcs[1])] =
+        (struct rule){(uintptr_t)pcs[1],
+                      UNWIND_RSP | RULE_BY_RSP | RULE_RBP_SAVED | (uint64_t)(uint16_t)-1 << 16 | UINT64_C(16) << 32};
+    rule_cache = &known.cache;
+    slots[3] |= SLOT_BY_RBP;
+    past_walks_keep(past, pcs, slots, FRAMES, 3, 4);
+    rule_cache = before;
+    CU_ASSERT_EQUAL(find(), 4);
+    for (int i = 1; i < 2 * FRAMES; i += 2) {
+        area[i]++;
+        CU_ASSERT_EQUAL(find(), i == 3 ? 0 : 4);
+        area[i]--;
+    }
+}
+
 int main(void)
 {
     static const struct tap_test tests[] = {
@@ -188,6 +218,7 @@ int main(void)
         {"keeps no interrupted frame", keeps_no_interrupted_frame},
         {"keeps nothing left by an unknown rbp", keeps_nothing_left_by_an_unknown_rbp},
         {"asks for the rbp that a frame is left by", asks_for_the_rbp_that_a_frame_is_left_by},
+        {"asks where the rule says that rbp was saved", asks_where_the_rule_says_that_rbp_was_saved},
         {NULL, NULL},
     };
     return tap_run("past walks", tests);
