@@ -25,7 +25,7 @@ static inline uint64_t make_entry(struct tm_lane *lane, uint32_t domain, size_t 
     return state_likely(site != 0) ? trace_pack(site, size) : walk(lane, domain, size, caller, limit);
 }
 
-/* One for both that put an entry: all of what that takes is then between the instructions of this function. */
+/* One for both that put an entry: all of what that takes is then this function's, or called from it. */
 static enum trace_result record(uint32_t domain, uintptr_t address, size_t size, struct call_point caller,
                                 uint64_t removed)
 {
