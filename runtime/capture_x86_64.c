@@ -76,8 +76,8 @@ struct walk {
 };
 _Static_assert(offsetof(struct walk, past.units) % PAST_UNIT == 0, "a short past walk is in one line or two");
 
-static STATE_OFTEN_READ uint64_t
-    forgotten; /* how often rules were forgotten: what lanes keep of them, and of walks, is then too old */
+/* How often rules were forgotten: what lanes keep of them, and of walks, is then too old. */
+static STATE_OFTEN_READ uint64_t forgotten;
 
 bool capture_init(void)
 {
@@ -451,13 +451,12 @@ uint32_t capture_recall(struct tm_lane *lane, struct call_point caller, uint32_t
     if (state_unlikely(!walk) || !past_walks_begin(&walk->past))
         return 0;
     struct place place = place_of(caller, walk);
-    uintptr_t pc = place.pc, slot = place.slot;
+    const uintptr_t first_slot = place.slot, first_pc = place.pc;
+    uintptr_t pc = first_pc, slot = first_slot;
     enum step step = step_on(state_load(rule_cache), &walk->rules, walk->found, NULL, &place, &pc, &slot);
     if (state_unlikely(step != STEP_ON))
         return 0;
-    uintptr_t first = (uintptr_t)caller.frame + sizeof(uintptr_t);
-    uint64_t hash = past_walks_hash(first, (uintptr_t)caller.return_address, pc);
-    return past_walks_find(&walk->past, hash, first);
+    return past_walks_find(&walk->past, past_walks_hash(first_slot, first_pc, pc), first_slot);
 }
 
 /* What the walk read is its frames, one beyond LIMIT included that told whether they are all. */

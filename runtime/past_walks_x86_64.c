@@ -17,6 +17,8 @@
 #define PAUSE_LEAST 256
 #define PAUSE_MOST 16384
 
+#define WORDS_MOST 1024 /* of one walk */
+
 /* The last word's: its place holds another value. */
 static const uintptr_t never;
 
@@ -90,7 +92,7 @@ __attribute__((noinline)) void past_walks_keep(struct past_walks *past, void *co
                                                size_t count, size_t unmarked, uint32_t site)
 {
     size_t words_most = (unmarked < count ? 2 * count : count) + 1;
-    if (past->calls < 0 || words_most > PAST_WORDS_MOST)
+    if (past->calls < 0 || words_most > WORDS_MOST)
         return;
     count_miss(past);
     uint64_t hash = past_walks_hash(slots[0], (uintptr_t)pcs[0], (uintptr_t)pcs[1]);

@@ -27,7 +27,6 @@ struct past_walk {
 #define PAST_UNIT 64
 #define PAST_UNITS 2048
 #define PAST_CELLS 1024
-#define PAST_WORDS_MOST 1024
 
 /* Past walks lie one behind the other; the newest overwrites the oldest. Empty is all zero. */
 struct past_walks {

@@ -143,23 +143,24 @@ static void goes_on_however_often_it_was_worth_it(void)
     CU_ASSERT_EQUAL(turns_looked_for(1000, 10), 1000);
 }
 
-static void keeps_no_interrupted_frame(void)
+static void keeps_nothing_with(enum slot_mark mark)
 {
     begin_anew();
     make_stack(stack, 1);
-    slots[5] |= SLOT_REREAD;
+    slots[5] |= mark;
     past_walks_keep(past, pcs, slots, FRAMES, 5, 1);
     CU_ASSERT_EQUAL(find(), 0);
+}
+
+static void keeps_no_interrupted_frame(void)
+{
+    keeps_nothing_with(SLOT_REREAD);
 }
 
 /* Whose rules are not known: where rbp was loaded from is not known either. */
 static void keeps_nothing_left_by_an_unknown_rbp(void)
 {
-    begin_anew();
-    make_stack(stack, 1);
-    slots[5] |= SLOT_BY_RBP;
-    past_walks_keep(past, pcs, slots, FRAMES, 5, 1);
-    CU_ASSERT_EQUAL(find(), 0);
+    keeps_nothing_with(SLOT_BY_RBP);
 }
 
 /* The library's own frame, just below the first slot, holds the rbp of the innermost. */
