@@ -11,7 +11,7 @@
      phase      address & 15. malloc's blocks have phase 0; tracked addresses may have any
      node       the skiplist's element: all live blocks of one domain that start in one page, in one phase
      line       64 bytes with entries of a node's blocks: those that start in one part of its page, as far as there is
-                room, and what the line before had no room for
+                room, and what the lines before had no room for
      slot       an entry's place in its line
      slab       a piece of anonymous memory that the runtime took from the kernel
 
@@ -69,8 +69,9 @@
 #define TM_SEGMENT_FIRST 3 /* the first site's place, behind the slab's header and tm_regions */
 
 /* A node's n lines part its page evenly: a block at `offset` is in line offset * n >> 8, or, where that was full, in
-   the next one; behind the last comes the first. */
+   one of TM_LINES_BEHIND next ones; behind the last comes the first. */
 #define TM_LINE_ENTRIES 7
+#define TM_LINES_BEHIND 2
 #define TM_LINES_MASK 63 /* lines are aligned to 64 bytes; these bits of tm_page.lines are their number */
 #define TM_LINES_MOST 37
 #define TM_LEVELS 16

@@ -1,4 +1,4 @@
-/* page.c: as many lines as the blocks of a page need: when one is full and the next one too, the page gets more.
+/* page.c: as many lines as the blocks of a page need: when one is full and those behind it too, the page gets more.
 
    Its blocks are then copied, and for a moment they are there twice. The lane says so before and after: a reader that
    counts entries without asking which node they belong to leaves out the lines that no page leads to. */
@@ -41,32 +41,48 @@ static struct tm_line *line_after(const struct tm_line *lines, struct tm_line *l
 
 struct page_place page_find_spilled(const struct tm_page *page, uint8_t offset)
 {
-    struct tm_line *next = line_after(page->lines, page_line_of(page->lines, offset));
-    return (struct page_place){next, page_match(next, offset)};
+    struct tm_line *line = page_line_of(page->lines, offset);
+    unsigned slot = 0;
+    for (unsigned behind = 0; behind < TM_LINES_BEHIND && slot == 0; behind++) {
+        line = line_after(page->lines, line);
+        slot = page_match(line, offset);
+    }
+    return (struct page_place){line, slot};
 }
 
-/* False if the block's line and the next one are full. */
+/* False if all lines where the block may be are full. */
 static bool fill(const struct tm_line *lines, uint8_t offset, uint64_t entry)
 {
-    struct tm_line *line = page_line_of(lines, offset);
-    if (page_used(line) == PAGE_ALL_USED) {
-        struct tm_line *next = line_after(lines, line);
-        if (page_used(next) == PAGE_ALL_USED)
+    struct tm_line *own = page_line_of(lines, offset), *line = own;
+    for (unsigned behind = 0; page_used(line) == PAGE_ALL_USED; behind++) {
+        if (behind == TM_LINES_BEHIND)
             return false;
-        line->offsets |= PAGE_SPILLED;
-        line = next;
+        line = line_after(lines, line);
     }
+    if (line != own)
+        own->offsets |= PAGE_SPILLED;
     page_fill_slot(line, offset, entry);
     return true;
 }
 
-/* Where no block of LINE is in the next line any more, nobody needs to look there. */
+/* Whether LINE holds blocks that are another line's, OWN's. */
+static bool holds_blocks_of(const struct tm_line *lines, struct tm_line *line, const struct tm_line *own)
+{
+    FOR_EACH_SLOT(slot, line)
+    if (page_line_of(lines, page_offset_in(line, slot)) == own)
+        return true;
+    return false;
+}
+
+/* Where no block of LINE is in the lines behind it any more, nobody needs to look there. */
 static void stop_looking_further(const struct tm_line *lines, struct tm_line *line)
 {
-    struct tm_line *next = line_after(lines, line);
-    FOR_EACH_SLOT(slot, next)
-    if (page_line_of(lines, page_offset_in(next, slot)) == line)
-        return;
+    struct tm_line *next = line;
+    for (unsigned behind = 0; behind < TM_LINES_BEHIND; behind++) {
+        next = line_after(lines, next);
+        if (next != line && holds_blocks_of(lines, next, line))
+            return;
+    }
     line->offsets &= ~PAGE_SPILLED;
 }
 
@@ -91,15 +107,17 @@ static bool have_room(const struct offsets *offsets, unsigned count)
     uint8_t used[TM_LINES_MOST] = {0};
     for (unsigned i = 0; i < offsets->count; i++) {
         unsigned line = offsets->of[i] * count >> 8;
-        if (used[line] == TM_LINE_ENTRIES)
+        for (unsigned behind = 0; used[line] == TM_LINE_ENTRIES; behind++) {
+            if (behind == TM_LINES_BEHIND)
+                return false;
             line = line + 1 < count ? line + 1 : 0;
-        if (used[line]++ == TM_LINE_ENTRIES)
-            return false;
+        }
+        used[line]++;
     }
     return true;
 }
 
-/* With how many lines a page fares that is filled all over as its part with these blocks is; a sixth of the slots stays
+/* With how many lines a page fares that is filled all over as its part with these blocks is; one slot in eleven stays
    free. */
 static unsigned lines_at_density(const struct offsets *offsets)
 {
@@ -108,7 +126,7 @@ static unsigned lines_at_density(const struct offsets *offsets)
         first = offsets->of[i] < first ? offsets->of[i] : first;
         last = offsets->of[i] > last ? offsets->of[i] : last;
     }
-    unsigned slots = TM_PAGE_OFFSETS * (offsets->count - 1) / (last - first) * 6 / 5;
+    unsigned slots = TM_PAGE_OFFSETS * (offsets->count - 1) / (last - first) * 11 / 10;
     return (slots + TM_LINE_ENTRIES - 1) / TM_LINE_ENTRIES;
 }
 
@@ -123,7 +141,7 @@ static unsigned more_lines(const struct tm_line *lines, uint8_t offset)
     return count;
 }
 
-/* With slots for three in ten more: a guess that is too low costs a copy. */
+/* With slots for a fifth more: a guess that is too low costs a copy. */
 __attribute__((no_sanitize("thread"))) unsigned page_guess_lines(const struct tm_page *neighbour)
 {
     const struct tm_line *lines = state_load(neighbour->lines);
@@ -131,7 +149,7 @@ __attribute__((no_sanitize("thread"))) unsigned page_guess_lines(const struct tm
     FOR_EACH_LINE(line, lines)
     for (unsigned used = state_peek(line->offsets) >> PAGE_USED_SHIFT & PAGE_ALL_USED; used; used &= used - 1)
         blocks++;
-    unsigned count = (blocks * 13 / 10 + TM_LINE_ENTRIES - 1) / TM_LINE_ENTRIES;
+    unsigned count = (blocks * 12 / 10 + TM_LINE_ENTRIES - 1) / TM_LINE_ENTRIES;
     return count < 1 ? 1 : count < TM_LINES_MOST ? count : TM_LINES_MOST;
 }
 
@@ -171,7 +189,9 @@ bool page_put_otherwise(struct tm_page *page, uint8_t offset, uint64_t entry, ui
         state_publish(*found, entry);
         return true;
     }
-    stop_looking_further(page->lines, page_line_of(page->lines, offset));
+    struct tm_line *line = page_line_of(page->lines, offset);
+    if (line->offsets & PAGE_SPILLED)
+        stop_looking_further(page->lines, line);
     return fill(page->lines, offset, entry) || (grow(page, offset) && fill(page->lines, offset, entry));
 }
 

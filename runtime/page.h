@@ -1,5 +1,6 @@
 /* page.h: the entries of one node's blocks, in lines: each has those of the blocks that start in its part of the page,
-   so that where an entry is follows from where its block starts. What a full line has no room for is in the next one.
+   so that where an entry is follows from where its block starts. What a full line has no room for is in one of the next
+   two.
 
    The caller holds the node's lock: its page's in the directory, or the skiplist's. */
 
@@ -15,7 +16,7 @@
 
 #define PAGE_USED_SHIFT 56
 #define PAGE_ALL_USED ((1u << TM_LINE_ENTRIES) - 1)
-#define PAGE_SPILLED (UINT64_C(1) << 63) /* in tm_line.offsets: the next line may hold blocks of this one's */
+#define PAGE_SPILLED (UINT64_C(1) << 63) /* in tm_line.offsets: lines behind this one may hold blocks of its part */
 
 static inline uint8_t page_offset(uintptr_t address)
 {
@@ -65,7 +66,7 @@ struct page_place {
     unsigned slot;
 };
 
-/* The block at OFFSET in the line behind its own. */
+/* The block at OFFSET in a line behind its own. */
 struct page_place page_find_spilled(const struct tm_page *page, uint8_t offset);
 
 static inline struct page_place page_find(const struct tm_page *page, uint8_t offset)

@@ -40,6 +40,7 @@ UNKNOWN_SITE = -1  # the number of one that cannot be read
 LINE_ENTRIES = 7
 LINES_MASK = 63
 LINES_MOST = 37
+LINES_BEHIND = 2
 PAGE_OFFSETS = 256
 LEVELS = 16
 LANES = 64
@@ -116,8 +117,8 @@ def lines_range(lines: int) -> tuple[int, int]:
 
 
 def can_be_in(line: int, offset: int, lines: int) -> bool:
-    """Whether a block at that offset can be in that one of a page's so many lines: its own, or the one after it."""
-    return (line - offset * lines // PAGE_OFFSETS) % lines <= 1
+    """Whether a block at that offset can be in that one of a page's so many lines: its own, or one behind it."""
+    return (line - offset * lines // PAGE_OFFSETS) % lines <= LINES_BEHIND
 
 
 class Slab(NamedTuple):

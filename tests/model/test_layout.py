@@ -34,8 +34,8 @@ CONSTANTS = {
     "TM_SITE_BITS": layout.SITE_BITS, "TM_SITE_UNIT": layout.SITE_UNIT, "TM_SEGMENT_SHIFT": layout.SEGMENT_SHIFT,
     "TM_SEGMENT_COUNT": layout.SEGMENT_COUNT, "TM_SITE_CUT": layout.SITE_CUT, "TM_SITE_PACKED": layout.SITE_PACKED,
     "TM_SEGMENT_FIRST": layout.SEGMENT_FIRST, "TM_REGIONS": layout.REGIONS, "TM_REGION_SHIFT": layout.REGION_SHIFT,
-    "TM_LINES_MASK": layout.LINES_MASK,
-    "TM_LINES_MOST": layout.LINES_MOST, "TM_PAGE_OFFSETS": layout.PAGE_OFFSETS,
+    "TM_LINES_MASK": layout.LINES_MASK, "TM_LINES_MOST": layout.LINES_MOST, "TM_LINES_BEHIND": layout.LINES_BEHIND,
+    "TM_PAGE_OFFSETS": layout.PAGE_OFFSETS,
     "TM_LINE_ENTRIES": layout.LINE_ENTRIES, "TM_SLAB_PAGE": layout.SLAB_PAGE, "TM_LEVELS": layout.LEVELS,
     "TM_LANES": layout.LANES, "TM_SLAB_OTHER": layout.SLAB_OTHER, "TM_SLAB_NODE": layout.SLAB_NODE,
     "TM_SLAB_ENTRY": layout.SLAB_ENTRY, "TM_SLAB_SITE": layout.SLAB_SITE, "TM_MODE_OFF": layout.MODE_OFF,
@@ -255,8 +255,8 @@ class DecodeTest(unittest.TestCase):
 
 
 class SpilledTest(unittest.TestCase):
-    """A block lies in its own line or the one after it, which behind the last is the first; what lies elsewhere is none
-    of the page's."""
+    """A block lies in its own line or one of the two behind it; behind the last comes the first. What lies elsewhere is
+    none of the page's."""
 
     def test_lines(self) -> None:
         for order in "<>":
@@ -265,10 +265,10 @@ class SpilledTest(unittest.TestCase):
             struct.pack_into(order + "Q", image.parts[PAGES_AT], lines_at, LINES_AT | 4)
             page_at = layout.SLAB_HEADER + layout.NODE.size + layout.NODE.offsets["page"]
             struct.pack_into(order + "Q", image.parts[NODES_AT], page_at, 0)
-            lines = b"".join(image.words(offsets_of(offset), entry(3, 40), *[0] * 6) for offset in (200, 10, 130, 100))
+            lines = b"".join(image.words(offsets_of(offset), entry(3, 40), *[0] * 6) for offset in (140, 10, 130, 50))
             image.parts[ENTRIES_AT] = image.parts[ENTRIES_AT][:layout.SLAB_HEADER] + lines
             found = Runtime(image.read, LAYOUT_AT)
-            expected = [0x50000 + offset * 16 for offset in (200, 10, 130)]
+            expected = [0x50000 + offset * 16 for offset in (140, 10, 130)]
             self.assertEqual(BlockTable(found).columns().addresses.tolist(), expected)
             self.assertEqual(found.notes, [])
             self.assertEqual([block.address for block in Skiplist(found).blocks()], expected)

@@ -41,10 +41,10 @@ static uint64_t count_level(unsigned level)
     return count;
 }
 
-static uint64_t spilled; /* blocks that count_page found in the line after their own */
+static uint64_t spilled[TM_LINES_BEHIND + 1]; /* blocks that count_page found so many lines behind their own */
 
-/* A page's blocks, by their lines as layout.h has them: each lies in the one of its offset or the one after that, at an
-   address of the node. */
+/* A page's blocks, by their lines as layout.h has them: each lies in the one of its offset or one of those behind that,
+   at an address of the node. */
 static uint64_t count_page(const struct tm_node *node)
 {
     uintptr_t lines = (uintptr_t)node->page->lines, count = lines & TM_LINES_MASK;
@@ -57,9 +57,12 @@ static uint64_t count_page(const struct tm_node *node)
             uint64_t offset = line[i].offsets >> 8 * slot & 255;
             CU_ASSERT_EQUAL(is_live, line[i].offsets >> (56 + slot) & 1);
             uintptr_t further = (i + count - (offset * count >> 8)) % count;
-            CU_ASSERT(!is_live || (further <= 1 && node_key(node_address(node, (uint8_t)offset)) == node->key));
-            spilled += is_live && further == 1;
-            blocks += is_live;
+            if (!is_live)
+                continue;
+            CU_ASSERT_FATAL(further <= TM_LINES_BEHIND);
+            CU_ASSERT_EQUAL(node_key(node_address(node, (uint8_t)offset)), node->key);
+            spilled[further]++;
+            blocks++;
         }
     return blocks;
 }
@@ -206,9 +209,9 @@ static void what_a_line_has_no_room_for_is_in_the_next(void)
             CU_ASSERT_EQUAL(put(0, full + i * 16, entry_of(4, i)), entry_of(3, i));
         CU_ASSERT_EQUAL(skiplist_take(0, full), entry_of(4, 0));
         CU_ASSERT_EQUAL(put(0, full + 9 * 16, entry_of(5, 9)), entry_of(4, 9));
-        spilled = 0;
+        memset(spilled, 0, sizeof spilled);
         CU_ASSERT_EQUAL(walk_and_count(), 9);
-        CU_ASSERT_EQUAL(spilled, 3);
+        CU_ASSERT_EQUAL(spilled[1], 3);
         for (unsigned i = 0; i < 5; i++)
             CU_ASSERT_EQUAL(put(0, other + i * 16, entry_of(6, i)), 0);
         CU_ASSERT_EQUAL(lines_of(page), 2);
@@ -221,6 +224,38 @@ static void what_a_line_has_no_room_for_is_in_the_next(void)
             CU_ASSERT_EQUAL(skiplist_take(0, other + i * 16), entry_of(6, i));
         CU_ASSERT_EQUAL(skiplist_take(0, full + 9 * 16), entry_of(5, 9));
         CU_ASSERT_EQUAL(scan_and_count(), 0);
+    }
+}
+
+/* A page in four lines, of which one gets as many blocks as three have room for; one more, and the page grows. What
+   left them is found no more, and they take others. */
+static void what_two_lines_have_no_room_for_is_in_the_third(void)
+{
+    for (unsigned part = 0; part < 4; part++) {
+        const uintptr_t before = 0x490000000 + part * 0x10000, page = before + 4096, full = page + part * 1024;
+        for (unsigned i = 0; i < 22; i++)
+            put(0, before + i * 160, entry_of(1, 1));
+        for (unsigned i = 0; i < 21; i++)
+            CU_ASSERT_EQUAL(put(0, full + i * 16, entry_of(2, i)), 0);
+        CU_ASSERT_EQUAL(lines_of(page), 4);
+        memset(spilled, 0, sizeof spilled);
+        count_page(directory_find(page)->node);
+        CU_ASSERT(spilled[0] == 7 && spilled[1] == 7 && spilled[2] == 7);
+        for (unsigned i = 0; i < 21; i++)
+            CU_ASSERT_EQUAL(put(0, full + i * 16, entry_of(3, i)), entry_of(2, i));
+        for (unsigned i = 20; i > 13; i--)
+            CU_ASSERT_EQUAL(skiplist_take(0, full + i * 16), entry_of(3, i));
+        for (unsigned i = 14; i < 22; i++)
+            CU_ASSERT_EQUAL(skiplist_take(0, full + i * 16), 0);
+        for (unsigned i = 21; i < 28; i++)
+            CU_ASSERT_EQUAL(put(0, full + i * 16, entry_of(4, i)), 0);
+        CU_ASSERT_EQUAL(lines_of(page), 4);
+        CU_ASSERT_EQUAL(put(0, full + 28 * 16, entry_of(4, 28)), 0);
+        CU_ASSERT(lines_of(page) > 4);
+        CU_ASSERT_EQUAL(walk_and_count(), 22 + 14 + 8);
+        for (unsigned i = 0; i < 29; i++)
+            CU_ASSERT_EQUAL(skiplist_take(0, full + i * 16), i < 14 ? entry_of(3, i) : i < 21 ? 0 : entry_of(4, i));
+        skiplist_clear(count_dropped, NULL);
     }
 }
 
@@ -405,6 +440,7 @@ int main(void)
         {"any address in any domain", any_address_in_any_domain},
         {"pages of every population", pages_of_every_population},
         {"what a line has no room for is in the next", what_a_line_has_no_room_for_is_in_the_next},
+        {"what two lines have no room for is in the third", what_two_lines_have_no_room_for_is_in_the_third},
         {"pages begin like their neighbours", pages_begin_like_their_neighbours},
         {"agrees with a table", agrees_with_a_table},
         {"empty nodes are swept", empty_nodes_are_swept},
