@@ -17,7 +17,7 @@
 #define LARGEST_SLAB ((size_t)4 << 20)
 #define PAGE ((size_t)1 << TM_PAGE_SHIFT)
 #define SEGMENT_SIZE ((size_t)TM_SITE_UNIT << TM_SEGMENT_SHIFT)
-#define KINDS 5
+#define KINDS 6
 #define LINE ((size_t)64)
 #define FILL_MOST ((size_t)64 << 10)
 

@@ -6,21 +6,22 @@
    Glossary
      block      a piece of memory between its allocation and its release, in one domain
      site       an interned (domain, traceback): where blocks come from
-     entry      8 bytes that describe one live block: its size and its site; site 0 means no block
+     entry      what describes one live block: its size and its site; site 0 means no block. 8 bytes, or 4 in a line of
+                narrow ones
      page       4096 bytes of the program's address space
      phase      address & 15. malloc's blocks have phase 0; tracked addresses may have any
      node       the skiplist's element: all live blocks of one domain that start in one page, in one phase
      line       64 bytes with entries of a node's blocks: those that start in one part of its page, as far as there is
-                room, and what the lines before had no room for
+                room, and what the lines before had no room for. All lines of a node are narrow, or wide
      slot       an entry's place in its line
      slab       a piece of anonymous memory that the runtime took from the kernel
 
    How a reader finds the live blocks
      - Start at `tm_layout`; when no symbol leads there, search memory for its magic: the copy that is
        meant holds its own address in `self`.
-     - For statistics: walk the slabs from `tm_state.slabs`. Those of kind ENTRY are nothing but lines, and every entry
-       in them whose site is not 0 is a live block; only of the lines that a lane says it moves (tm_lane.growing), those
-       that the node does not lead to are to be left out.
+     - For statistics: walk the slabs from `tm_state.slabs`. Those of kinds ENTRY and WIDE are nothing but lines, and
+   every entry in them whose site is not 0 is a live block; only of the lines that a lane says it moves
+   (tm_lane.growing), those that the node does not lead to are to be left out.
      - For addresses and order: walk `next` from `tm_state.head`; the nodes rise by (domain, key). `page->lines` leads
        to a node's lines, and says in its low bits how many there are. The block of an entry starts at
        (key & ~15) + offset * 16 + (key & 15), where offset is the entry's byte of `offsets` in its line.
@@ -58,9 +59,11 @@
 #define TM_OFFSET_SHIFT 4 /* offsets count units of 16 bytes */
 #define TM_PAGE_OFFSETS (1 << (TM_PAGE_SHIFT - TM_OFFSET_SHIFT))
 
-/* entry = site << TM_SIZE_BITS | low bits of the size; the site's size_high holds the bits above. */
+/* entry = site << TM_SIZE_BITS | low bits of the size; the site's size_high holds the bits above.
+   A narrow one is site << TM_NARROW_SIZE_BITS | size. */
 #define TM_SIZE_BITS 38
 #define TM_SITE_BITS 26
+#define TM_NARROW_SIZE_BITS 12
 
 /* Sites are numbered by their place: site id s lies at segment[s >> TM_SEGMENT_SHIFT] + (s & mask) * 64. */
 #define TM_SITE_UNIT 64
@@ -70,10 +73,12 @@
 
 /* A node's n lines part its page evenly: a block at `offset` is in line offset * n >> 8, or, where that was full, in
    one of TM_LINES_BEHIND next ones; behind the last comes the first. */
-#define TM_LINE_ENTRIES 7
+#define TM_LINE_ENTRIES 12
+#define TM_WIDE_ENTRIES 7
 #define TM_LINES_BEHIND 2
-#define TM_LINES_MASK 63 /* lines are aligned to 64 bytes; these bits of tm_page.lines are their number */
-#define TM_LINES_MOST 37
+#define TM_LINES_MASK 63 /* lines are aligned to 64 bytes; these bits of tm_page.lines say how many there are: */
+#define TM_LINES_MOST 22 /* 1..TM_LINES_MOST: so many narrow ones; */
+#define TM_WIDE_MOST 37  /* TM_LINES_MOST + 1..TM_LINES_MOST + TM_WIDE_MOST: so many less TM_LINES_MOST wide ones */
 #define TM_LEVELS 16
 
 enum tm_slab_kind {
@@ -82,6 +87,7 @@ enum tm_slab_kind {
     TM_SLAB_ENTRY = 2, /* struct tm_line, one after the other */
     TM_SLAB_SITE = 3,  /* one segment of sites */
     TM_SLAB_PAGE = 4,  /* struct tm_page, where nodes lead to */
+    TM_SLAB_WIDE = 5,  /* struct tm_wide_line, one after the other */
 };
 
 /* A slab's first bytes. Its payload starts at the slab's address + TM_SLAB_HEADER. Slabs are never returned
@@ -98,10 +104,18 @@ struct tm_slab {
     uint64_t reserved[2];
 };
 
-/* By the lock of its node. An entry is written after its offset. */
+/* By the lock of its node. An entry is written after its offset. `used` is the writer's (line.h). */
 struct tm_line {
-    uint64_t offsets; /* slot i's in the 8 bits from 8 * i up; the 8 bits from 56 up are the writer's (page.h) */
-    uint64_t entries[TM_LINE_ENTRIES]; /* site 0: no block */
+    uint8_t offsets[TM_LINE_ENTRIES];
+    uint16_t used;
+    uint16_t reserved;
+    uint32_t entries[TM_LINE_ENTRIES]; /* narrow; site 0: no block */
+};
+
+struct tm_wide_line {
+    uint8_t offsets[TM_WIDE_ENTRIES];
+    uint8_t used;
+    uint64_t entries[TM_WIDE_ENTRIES]; /* site 0: no block */
 };
 
 struct tm_node;
@@ -109,7 +123,8 @@ struct tm_node;
 /* What of a node changes with its blocks. */
 struct tm_page {
     TM_ADDRESS(struct tm_node, node);  /* the writer's: NULL or the page's, and its lock in bit 0 */
-    TM_ADDRESS(struct tm_line, lines); /* their address | their number; replaced by more of them as the page fills */
+    TM_ADDRESS(struct tm_line, lines); /* their address | their shape; replaced by more, or wide ones, as the page fills
+                                        */
 };
 
 struct tm_level {

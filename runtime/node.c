@@ -21,14 +21,14 @@ static void give_node(struct tm_node *node)
     arena_give(TM_SLAB_NODE, node, sizeof(struct tm_node));
 }
 
-struct tm_node *node_create(uint32_t domain, uint64_t key, unsigned height, struct tm_page *page, unsigned lines)
+struct tm_node *node_create(uint32_t domain, uint64_t key, unsigned height, struct tm_page *page, unsigned shape)
 {
     struct tm_node *node = arena_take(TM_SLAB_NODE, sizeof(struct tm_node));
     if (!node)
         return NULL;
     struct tm_page *own = page ? NULL : arena_take(TM_SLAB_PAGE, sizeof(struct tm_page));
     page = page ? page : own;
-    if (!page || !page_init(page, lines)) {
+    if (!page || !page_init(page, shape)) {
         if (own)
             arena_give(TM_SLAB_PAGE, own, sizeof(struct tm_page));
         give_node(node);

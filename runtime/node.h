@@ -17,8 +17,8 @@ static inline uintptr_t node_address(const struct tm_node *node, uint8_t offset)
 }
 
 /* A node without blocks and without links; NULL for want of memory. HEIGHT: 1..TM_LEVELS. PAGE: where its lines are to
-   hang, without any so far; NULL: in a tm_page of its own. LINES: how many it begins with, 1..TM_LINES_MOST. */
-struct tm_node *node_create(uint32_t domain, uint64_t key, unsigned height, struct tm_page *page, unsigned lines);
+   hang, without any so far; NULL: in a tm_page of its own. SHAPE: of the lines that it begins with. */
+struct tm_node *node_create(uint32_t domain, uint64_t key, unsigned height, struct tm_page *page, unsigned shape);
 
 /* NODE has no blocks and nobody else holds it. */
 void node_destroy(struct tm_node *node);

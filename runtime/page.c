@@ -1,4 +1,5 @@
-/* page.c: as many lines as the blocks of a page need: when one is full and those behind it too, the page gets more.
+/* page.c: as many lines as the blocks of a page need: when one is full and those behind it too, the page gets more;
+   when an entry is too wide for them, wide ones.
 
    Its blocks are then copied, and for a moment they are there twice. The lane says so before and after: a reader that
    counts entries without asking which node they belong to leaves out the lines that no page leads to. */
@@ -11,71 +12,116 @@
 #include <string.h>
 
 _Static_assert((TM_PAGE_OFFSETS + TM_LINES_MOST - 1) / TM_LINES_MOST <= TM_LINE_ENTRIES, "the most lines hold all");
+_Static_assert((TM_PAGE_OFFSETS + TM_WIDE_MOST - 1) / TM_WIDE_MOST <= TM_WIDE_ENTRIES, "the most wide ones hold all");
+_Static_assert(TM_LINES_MOST + TM_WIDE_MOST <= TM_LINES_MASK, "every shape has its number");
+
+/* tm_page.lines, taken apart. */
+struct lines {
+    struct tm_line *first;
+    unsigned count;
+    bool wide;
+};
 
 #define FOR_EACH_LINE(line, lines)                                                                                     \
-    for (struct tm_line *line = page_first_line(lines); line < page_first_line(lines) + page_line_count(lines); line++)
-#define FOR_EACH_SLOT(slot, line)                                                                                      \
-    for (unsigned left = page_used(line), slot = left & -left; left; left ^= slot, slot = left & -left)
+    for (struct tm_line *line = (lines).first; line < (lines).first + (lines).count; line++)
+#define FOR_EACH_SLOT(slot, line, wide)                                                                                \
+    for (unsigned left = line_used(line, wide), slot = left & -left; left; left ^= slot, slot = left & -left)
 
-static size_t size_of(const struct tm_line *lines)
+static struct lines lines_of(const struct tm_line *lines)
 {
-    return page_line_count(lines) * sizeof(struct tm_line);
+    unsigned shape = page_shape(lines);
+    return (struct lines){page_first_line(lines), page_line_count(shape), page_is_wide(shape)};
 }
 
-static struct tm_line *take_lines(unsigned count)
+static unsigned most_lines(bool wide)
 {
-    char *memory = arena_take(TM_SLAB_ENTRY, count * sizeof(struct tm_line));
-    return memory ? (struct tm_line *)(memory + count) : NULL;
+    return wide ? TM_WIDE_MOST : TM_LINES_MOST;
 }
 
-/* LINES hold no blocks. */
-static void give_lines(struct tm_line *lines)
+/* COUNT is brought within bounds. */
+static unsigned shape_of(unsigned count, bool wide)
 {
-    arena_give(TM_SLAB_ENTRY, page_first_line(lines), size_of(lines));
+    count = count < 1 ? 1 : count < most_lines(wide) ? count : most_lines(wide);
+    return wide ? TM_LINES_MOST + count : count;
 }
 
-static struct tm_line *line_after(const struct tm_line *lines, struct tm_line *line)
+static unsigned lines_for(unsigned blocks, bool wide)
 {
-    return line + 1 < page_first_line(lines) + page_line_count(lines) ? line + 1 : page_first_line(lines);
+    return (blocks + line_entries(wide) - 1) / line_entries(wide);
 }
 
-struct page_place page_find_spilled(const struct tm_page *page, uint8_t offset)
+static enum tm_slab_kind kind_of(bool wide)
 {
-    struct tm_line *line = page_line_of(page->lines, offset);
-    unsigned slot = 0;
+    return wide ? TM_SLAB_WIDE : TM_SLAB_ENTRY;
+}
+
+static struct tm_line *take_lines(unsigned shape)
+{
+    char *memory = arena_take(kind_of(page_is_wide(shape)), page_line_count(shape) * sizeof(struct tm_line));
+    return memory ? (struct tm_line *)(memory + shape) : NULL;
+}
+
+/* They hold no blocks. */
+static void give_lines(struct lines lines)
+{
+    arena_give(kind_of(lines.wide), lines.first, lines.count * sizeof(struct tm_line));
+}
+
+static struct tm_line *own_line(struct lines lines, uint8_t offset)
+{
+    return lines.first + (offset * lines.count >> 8);
+}
+
+static struct tm_line *line_after(struct lines lines, struct tm_line *line)
+{
+    return line + 1 < lines.first + lines.count ? line + 1 : lines.first;
+}
+
+/* Where an entry is: its line and its slot, as a bit. Slot 0: nowhere. */
+struct place {
+    struct tm_line *line;
+    unsigned slot;
+};
+
+static struct place find(struct lines lines, uint8_t offset)
+{
+    struct tm_line *line = own_line(lines, offset);
+    unsigned slot = line_match(line, lines.wide, offset);
+    if (slot || !line_has_spilled(line, lines.wide))
+        return (struct place){line, slot};
     for (unsigned behind = 0; behind < TM_LINES_BEHIND && slot == 0; behind++) {
-        line = line_after(page->lines, line);
-        slot = page_match(line, offset);
+        line = line_after(lines, line);
+        slot = line_match(line, lines.wide, offset);
     }
-    return (struct page_place){line, slot};
+    return (struct place){line, slot};
 }
 
 /* False if all lines where the block may be are full. */
-static bool fill(const struct tm_line *lines, uint8_t offset, uint64_t entry)
+static bool fill(struct lines lines, uint8_t offset, uint64_t entry)
 {
-    struct tm_line *own = page_line_of(lines, offset), *line = own;
-    for (unsigned behind = 0; page_used(line) == PAGE_ALL_USED; behind++) {
+    struct tm_line *own = own_line(lines, offset), *line = own;
+    for (unsigned behind = 0; line_is_full(line, lines.wide); behind++) {
         if (behind == TM_LINES_BEHIND)
             return false;
         line = line_after(lines, line);
     }
     if (line != own)
-        own->offsets |= PAGE_SPILLED;
-    page_fill_slot(line, offset, entry);
+        line_set_spilled(own, lines.wide, true);
+    line_put(line, lines.wide, offset, entry);
     return true;
 }
 
 /* Whether LINE holds blocks that are another line's, OWN's. */
-static bool holds_blocks_of(const struct tm_line *lines, struct tm_line *line, const struct tm_line *own)
+static bool holds_blocks_of(struct lines lines, struct tm_line *line, const struct tm_line *own)
 {
-    FOR_EACH_SLOT(slot, line)
-    if (page_line_of(lines, page_offset_in(line, slot)) == own)
+    FOR_EACH_SLOT(slot, line, lines.wide)
+    if (own_line(lines, line_offset(line, slot)) == own)
         return true;
     return false;
 }
 
 /* Where no block of LINE is in the lines behind it any more, nobody needs to look there. */
-static void stop_looking_further(const struct tm_line *lines, struct tm_line *line)
+static void stop_looking_further(struct lines lines, struct tm_line *line)
 {
     struct tm_line *next = line;
     for (unsigned behind = 0; behind < TM_LINES_BEHIND; behind++) {
@@ -83,31 +129,31 @@ static void stop_looking_further(const struct tm_line *lines, struct tm_line *li
         if (next != line && holds_blocks_of(lines, next, line))
             return;
     }
-    line->offsets &= ~PAGE_SPILLED;
+    line_set_spilled(line, lines.wide, false);
 }
 
 /* The blocks of a page in the order of its lines, and one more at the end. */
 struct offsets {
     unsigned count;
-    uint8_t of[TM_PAGE_OFFSETS];
+    uint8_t of[TM_PAGE_OFFSETS + 1];
 };
 
-static void collect_offsets(const struct tm_line *lines, uint8_t one_more, struct offsets *offsets)
+static void collect_offsets(struct lines lines, uint8_t one_more, struct offsets *offsets)
 {
     offsets->count = 0;
     FOR_EACH_LINE(line, lines)
-    FOR_EACH_SLOT(slot, line)
-    offsets->of[offsets->count++] = page_offset_in(line, slot);
+    FOR_EACH_SLOT(slot, line, lines.wide)
+    offsets->of[offsets->count++] = line_offset(line, slot);
     offsets->of[offsets->count++] = one_more;
 }
 
 /* Whether `fill` has room in COUNT lines for all of them, one after the other. */
-static bool have_room(const struct offsets *offsets, unsigned count)
+static bool have_room(const struct offsets *offsets, unsigned count, bool wide)
 {
-    uint8_t used[TM_LINES_MOST] = {0};
+    uint8_t used[TM_WIDE_MOST] = {0};
     for (unsigned i = 0; i < offsets->count; i++) {
         unsigned line = offsets->of[i] * count >> 8;
-        for (unsigned behind = 0; used[line] == TM_LINE_ENTRIES; behind++) {
+        for (unsigned behind = 0; used[line] == line_entries(wide); behind++) {
             if (behind == TM_LINES_BEHIND)
                 return false;
             line = line + 1 < count ? line + 1 : 0;
@@ -119,110 +165,150 @@ static bool have_room(const struct offsets *offsets, unsigned count)
 
 /* With how many lines a page fares that is filled all over as its part with these blocks is; one slot in eleven stays
    free. */
-static unsigned lines_at_density(const struct offsets *offsets)
+static unsigned lines_at_density(const struct offsets *offsets, bool wide)
 {
     unsigned first = TM_PAGE_OFFSETS, last = 0;
     for (unsigned i = 0; i < offsets->count; i++) {
         first = offsets->of[i] < first ? offsets->of[i] : first;
         last = offsets->of[i] > last ? offsets->of[i] : last;
     }
-    unsigned slots = TM_PAGE_OFFSETS * (offsets->count - 1) / (last - first) * 11 / 10;
-    return (slots + TM_LINE_ENTRIES - 1) / TM_LINE_ENTRIES;
+    return first == last ? 1 : lines_for(TM_PAGE_OFFSETS * (offsets->count - 1) / (last - first) * 11 / 10, wide);
 }
 
-static unsigned more_lines(const struct tm_line *lines, uint8_t offset)
+/* For the blocks of LINES and one more at OFFSET. */
+static unsigned larger_shape(struct lines lines, uint8_t offset, bool wide)
 {
     struct offsets offsets;
     collect_offsets(lines, offset, &offsets);
-    unsigned count = lines_at_density(&offsets), least = page_line_count(lines) + 1;
-    count = count < least ? least : count < TM_LINES_MOST ? count : TM_LINES_MOST;
-    while (!have_room(&offsets, count))
+    unsigned count = lines_at_density(&offsets, wide), least = lines.wide == wide ? lines.count + 1 : 1;
+    count = count < least ? least : count < most_lines(wide) ? count : most_lines(wide);
+    while (!have_room(&offsets, count, wide))
         count++;
-    return count;
+    return shape_of(count, wide);
+}
+
+unsigned page_least_shape(uint64_t entry)
+{
+    return shape_of(1, line_takes_wide(entry));
 }
 
 /* With slots for a fifth more: a guess that is too low costs a copy. */
-__attribute__((no_sanitize("thread"))) unsigned page_guess_lines(const struct tm_page *neighbour)
+__attribute__((no_sanitize("thread"))) unsigned page_guess_shape(const struct tm_page *neighbour, uint64_t entry)
 {
-    const struct tm_line *lines = state_load(neighbour->lines);
+    const struct lines lines = lines_of(state_load(neighbour->lines));
     unsigned blocks = 0;
     FOR_EACH_LINE(line, lines)
-    for (unsigned used = state_peek(line->offsets) >> PAGE_USED_SHIFT & PAGE_ALL_USED; used; used &= used - 1)
-        blocks++;
-    unsigned count = (blocks * 12 / 10 + TM_LINE_ENTRIES - 1) / TM_LINE_ENTRIES;
-    return count < 1 ? 1 : count < TM_LINES_MOST ? count : TM_LINES_MOST;
+    {
+        unsigned used = lines.wide ? state_peek(line_wide(line)->used) : state_peek(line->used);
+        blocks += (unsigned)__builtin_popcount(used & line_all_used(lines.wide));
+    }
+    bool wide = line_takes_wide(entry);
+    return shape_of(lines_for(blocks * 12 / 10, wide), wide);
 }
 
-static void copy_blocks(const struct tm_line *from, const struct tm_line *to)
+static void copy_blocks(struct lines from, struct lines to)
 {
     FOR_EACH_LINE(line, from)
-    FOR_EACH_SLOT(slot, line)
-    fill(to, page_offset_in(line, slot), line->entries[__builtin_ctz(slot)]);
+    FOR_EACH_SLOT(slot, line, from.wide)
+    fill(to, line_offset(line, slot), line_entry(line, from.wide, slot));
 }
 
-/* More lines, so that there is room for a block at OFFSET. */
-static bool grow(struct tm_page *page, uint8_t offset)
+/* Other lines, so that there is room for a block at OFFSET: more of them, or WIDE ones instead of narrow. */
+static bool grow(struct tm_page *page, uint8_t offset, bool wide)
 {
     struct tm_lane *lane = lane_claimed();
-    struct tm_line *from = page->lines, *to = take_lines(more_lines(from, offset));
+    const struct lines from = lines_of(page->lines);
+    struct tm_line *to = take_lines(larger_shape(from, offset, wide));
     if (!to)
         return false;
-    lane->from = from;
+    lane->from = page->lines;
     lane->to = to;
     state_publish(lane->growing, page);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    copy_blocks(from, to);
+    copy_blocks(from, lines_of(to));
     state_publish(page->lines, to);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    memset(page_first_line(from), 0, size_of(from));
+    memset(from.first, 0, from.count * sizeof(struct tm_line));
     state_publish(lane->growing, NULL);
     give_lines(from);
     return true;
 }
 
-bool page_put_otherwise(struct tm_page *page, uint8_t offset, uint64_t entry, uint64_t *old)
+static bool put(struct tm_page *page, uint8_t offset, uint64_t entry, uint64_t *old)
 {
-    struct page_place place = page_find(page, offset);
+    const struct lines lines = lines_of(page->lines);
+    struct place place = find(lines, offset);
     if (place.slot) {
-        uint64_t *found = &place.line->entries[__builtin_ctz(place.slot)];
-        *old = *found;
-        state_publish(*found, entry);
+        *old = line_entry(place.line, lines.wide, place.slot);
+        line_set_entry(place.line, lines.wide, place.slot, entry);
         return true;
     }
-    struct tm_line *line = page_line_of(page->lines, offset);
-    if (line->offsets & PAGE_SPILLED)
-        stop_looking_further(page->lines, line);
-    return fill(page->lines, offset, entry) || (grow(page, offset) && fill(page->lines, offset, entry));
+    struct tm_line *own = own_line(lines, offset);
+    if (line_has_spilled(own, lines.wide))
+        stop_looking_further(lines, own);
+    return fill(lines, offset, entry);
 }
 
-bool page_init(struct tm_page *page, unsigned lines)
+bool page_put_otherwise(struct tm_page *page, uint8_t offset, uint64_t entry, uint64_t *old)
 {
-    struct tm_line *taken = take_lines(lines);
+    bool wide = page_is_wide(page_shape(page->lines));
+    if (!wide && line_takes_wide(entry))
+        return grow(page, offset, true) && put(page, offset, entry, old);
+    return put(page, offset, entry, old) || (grow(page, offset, wide) && put(page, offset, entry, old));
+}
+
+uint64_t page_take_otherwise(struct tm_page *page, uint8_t offset)
+{
+    const struct lines lines = lines_of(page->lines);
+    struct place place = find(lines, offset);
+    return place.slot ? line_take(place.line, lines.wide, place.slot) : 0;
+}
+
+uint64_t page_get(const struct tm_page *page, uint8_t offset)
+{
+    const struct lines lines = lines_of(page->lines);
+    struct place place = find(lines, offset);
+    return place.slot ? line_entry(place.line, lines.wide, place.slot) : 0;
+}
+
+bool page_init(struct tm_page *page, unsigned shape)
+{
+    struct tm_line *taken = take_lines(shape);
     if (!taken)
-        taken = take_lines(1);
+        taken = take_lines(shape_of(1, page_is_wide(shape)));
     state_publish(page->lines, taken);
     return taken != NULL;
 }
 
 void page_deinit(struct tm_page *page)
 {
-    struct tm_line *lines = page->lines;
+    const struct lines lines = lines_of(page->lines);
     state_publish(page->lines, NULL);
     give_lines(lines);
 }
 
 bool page_is_empty(const struct tm_page *page)
 {
-    FOR_EACH_LINE(line, page->lines)
-    if (page_used(line))
+    const struct lines lines = lines_of(page->lines);
+    FOR_EACH_LINE(line, lines)
+    if (line_used(line, lines.wide))
         return false;
     return true;
 }
 
-void page_visit(const struct tm_page *page, void (*visit)(void *argument, struct tm_line *line, unsigned slot),
+void page_visit(const struct tm_page *page, void (*visit)(void *argument, uint8_t offset, uint64_t entry),
                 void *argument)
 {
-    FOR_EACH_LINE(line, page->lines)
-    FOR_EACH_SLOT(slot, line)
-    visit(argument, line, slot);
+    const struct lines lines = lines_of(page->lines);
+    FOR_EACH_LINE(line, lines)
+    FOR_EACH_SLOT(slot, line, lines.wide)
+    visit(argument, line_offset(line, slot), line_entry(line, lines.wide, slot));
+}
+
+void page_clear(struct tm_page *page, void (*dropped)(void *argument, uint64_t entry), void *argument)
+{
+    const struct lines lines = lines_of(page->lines);
+    FOR_EACH_LINE(line, lines)
+    FOR_EACH_SLOT(slot, line, lines.wide)
+    dropped(argument, line_take(line, lines.wide, slot));
 }

@@ -145,14 +145,14 @@ static void sweep(void)
     forget_last();
 }
 
-/* Makes and links the node of (domain, key), which has none. PAGE, LINES: as node_create takes them. */
-static struct tm_node *link_new(uint32_t domain, uint64_t key, struct tm_page *page, unsigned lines)
+/* Makes and links the node of (domain, key), which has none. PAGE, SHAPE: as node_create takes them. */
+static struct tm_node *link_new(uint32_t domain, uint64_t key, struct tm_page *page, unsigned shape)
 {
     if (made_since_sweep >= SWEEP_AT_LEAST && made_since_sweep >= tm_state.node_count / 2)
         sweep();
     struct tm_node *before[TM_LEVELS];
     search_from_last(domain, key, before);
-    struct tm_node *node = node_create(domain, key, random_height(), page, lines);
+    struct tm_node *node = node_create(domain, key, random_height(), page, shape);
     if (!node)
         return NULL;
     for (unsigned level = 0; level < node->height; level++)
@@ -167,19 +167,20 @@ static struct tm_node *link_new(uint32_t domain, uint64_t key, struct tm_page *p
 }
 
 /* A heap grows from one page to the next, and mostly with blocks of the same sizes. */
-static unsigned lines_to_begin_with(uintptr_t address, const struct tm_page *page)
+static unsigned shape_to_begin_with(uintptr_t address, const struct tm_page *page, uint64_t entry)
 {
-    return directory_index(address, 0) == 0 ? 1 : page_guess_lines(page - 1);
+    return directory_index(address, 0) == 0 ? page_least_shape(entry) : page_guess_shape(page - 1, entry);
 }
 
 /* Under the lock of a page without a node. Asks once more whether we trace: skiplist_clear holds order_lock
    and would not find this node. */
-static enum skiplist_result make_page_node(uintptr_t address, struct tm_page *page, struct tm_node **node)
+static enum skiplist_result make_page_node(uintptr_t address, struct tm_page *page, uint64_t entry,
+                                           struct tm_node **node)
 {
-    unsigned lines = lines_to_begin_with(address, page);
+    unsigned shape = shape_to_begin_with(address, page, entry);
     lock_acquire(&order_lock);
     bool tracing = state_is_tracing();
-    *node = tracing ? link_new(0, node_key(address), page, lines) : NULL;
+    *node = tracing ? link_new(0, node_key(address), page, shape) : NULL;
     lock_release(&order_lock);
     if (*node)
         return SKIPLIST_DONE;
@@ -196,7 +197,7 @@ static __attribute__((noinline, cold)) enum skiplist_result put_patiently(uintpt
     struct tm_node *node = directory_lock(page);
     enum skiplist_result result = state_is_tracing() ? SKIPLIST_DONE : SKIPLIST_OFF;
     if (result == SKIPLIST_DONE && !node)
-        result = make_page_node(address, page, &node);
+        result = make_page_node(address, page, entry, &node);
     if (result == SKIPLIST_DONE && !page_put(page, page_offset(address), entry, old))
         result = SKIPLIST_NO_MEMORY;
     directory_unlock(page, node);
@@ -226,7 +227,7 @@ static __attribute__((noinline, cold)) enum skiplist_result put_by_search(uint32
         struct tm_node *before[TM_LEVELS];
         struct tm_node *node = search(domain, node_key(address), before);
         if (!node)
-            node = link_new(domain, node_key(address), NULL, 1);
+            node = link_new(domain, node_key(address), NULL, page_least_shape(entry));
         result = node && page_put(node->page, page_offset(address), entry, old) ? SKIPLIST_DONE : SKIPLIST_NO_MEMORY;
     }
     lock_release(&order_lock);
@@ -311,11 +312,10 @@ struct copy {
     unsigned count;
 };
 
-static void copy_block(void *argument, struct tm_line *line, unsigned slot)
+static void copy_block(void *argument, uint8_t offset, uint64_t entry)
 {
     struct copy *copy = argument;
-    uintptr_t address = node_address(copy->node, page_offset_in(line, slot));
-    copy->blocks[copy->count++] = (struct skiplist_block){address, line->entries[__builtin_ctz(slot)]};
+    copy->blocks[copy->count++] = (struct skiplist_block){node_address(copy->node, offset), entry};
 }
 
 bool skiplist_read_node(struct skiplist_cursor *cursor, struct skiplist_block *blocks, unsigned *count)
@@ -337,26 +337,14 @@ bool skiplist_read_node(struct skiplist_cursor *cursor, struct skiplist_block *b
     return node != NULL;
 }
 
-struct drop {
-    void (*dropped)(void *argument, uint64_t entry);
-    void *argument;
-};
-
-static void drop_block(void *argument, struct tm_line *line, unsigned slot)
-{
-    const struct drop *drop = argument;
-    drop->dropped(drop->argument, page_empty_slot(line, slot));
-}
-
 void skiplist_clear(void (*dropped)(void *argument, uint64_t entry), void *argument)
 {
-    struct drop drop = {dropped, argument};
     state_acquire(&order_lock);
     for (struct tm_node *node = head.next; node; node = node->next) {
         struct tm_page *page = directory_page(node);
         if (page)
             directory_lock_within(page);
-        page_visit(node->page, drop_block, &drop);
+        page_clear(node->page, dropped, argument);
         if (page)
             directory_unlock(page, node);
     }

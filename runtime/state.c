@@ -51,6 +51,7 @@ __attribute__((visibility("default"), used)) const struct tm_layout tm_layout = 
 _Static_assert(sizeof(TM_LAYOUT_MAGIC) == 17, "the magic is 16 bytes and a terminator");
 _Static_assert(sizeof(struct tm_slab) == TM_SLAB_HEADER, "a slab's header has its fixed size");
 _Static_assert(sizeof(struct tm_line) == TM_LINES_MASK + 1, "a line's address has room for their number");
+_Static_assert(sizeof(struct tm_wide_line) == sizeof(struct tm_line), "lines of both widths are found alike");
 _Static_assert(sizeof(struct tm_lane) == 128, "a lane has cache lines of its own");
 _Static_assert(offsetof(struct tm_state, lanes) % 128 == 0, "lanes share no cache line with anything");
 _Static_assert(sizeof(struct tm_site) % 8 == 0, "frames follow a site without a gap");

@@ -10,18 +10,18 @@ import struct
 from array import array
 from bisect import bisect_right
 from collections import defaultdict
-from typing import Iterator, NamedTuple, Sequence
+from typing import Dict, Iterator, NamedTuple, Sequence
 
-from .layout import (ADDRESS_MASK, LINE, LINE_ENTRIES, LINE_WORDS, NODE, OFFSET_SHIFT, PAGE, SIZE_BITS, SLAB_ENTRY,
-                     SLAB_HEADER, SLAB_NODE, SLAB_PAGE, are_lines, can_be_in, lines_range)
-from .memory import pieces, words
+from .layout import ADDRESS_MASK, NODE, PAGE, SLAB_HEADER, SLAB_NODE, SLAB_PAGE, WIDTHS, Lines, Width, lines_at
+from .memory import pieces
+from .slots import live_slots
 from .tables import Stretch, Tables
 
-_GRANULES = {SLAB_NODE: NODE.size, SLAB_PAGE: PAGE.size, SLAB_ENTRY: LINE.size}
+_GRANULES = {SLAB_NODE: NODE.size, SLAB_PAGE: PAGE.size, **{kind: width.record.size for kind, width in WIDTHS.items()}}
 
 
 class Columns(NamedTuple):
-    """One row a block. `entries` are the runtime's: site << SIZE_BITS | low bits of the size."""
+    """One row a block. `entries` are the runtime's, wide: site << SIZE_BITS | low bits of the size."""
 
     addresses: array[int]
     entries: array[int]
@@ -40,6 +40,18 @@ class Columns(NamedTuple):
         return expanded
 
 
+class _Widened(Dict[int, int]):
+    """Wide entries by those of a width."""
+
+    def __init__(self, width: Width) -> None:
+        super().__init__()
+        self._width = width
+
+    def __missing__(self, entry: int) -> int:
+        wide = self[entry] = self._width.widen(entry)
+        return wide
+
+
 class BlockTable:
     """A copy of the tables that hold the live blocks: it stays as it is when the program runs on."""
 
@@ -53,36 +65,29 @@ class BlockTable:
     def columns(self) -> Columns:
         """All blocks whose address is known, in any order."""
         columns = Columns(array("Q"), array("Q"))
+        widened = {width: _Widened(width) for width in WIDTHS.values()}
         for kind, _, length, data in self.stretches:
             if kind == SLAB_NODE and data is not None:
                 whole = data[:length // NODE.size * NODE.size]
                 for key, page in NODE.iter_unpack(self._order, whole, "key", "page"):
-                    self._add_page(columns, key, page)
+                    lines = self._lines_of(page)
+                    if lines:
+                        self._add_page(columns, key, lines, widened[lines.width])
         return columns
 
-    def _add_page(self, columns: Columns, key: int, page: int) -> None:
-        data = self._lines_of(page)
-        entries = words(data, self._byteorder)
-        count = len(data) // LINE.size
-        for number in range(count):
-            first, at = number * LINE_WORDS, number * LINE.size
-            offsets = data[at:at + LINE_ENTRIES] if self._byteorder == "little" else data[at + LINE_ENTRIES:at:-1]
-            for entry, offset in zip(entries[first + 1:first + LINE_WORDS], offsets):
-                # What lies anywhere else is no entry of this page.
-                if entry >> SIZE_BITS and can_be_in(number, offset, count):
-                    columns.addresses.append(key + (offset << OFFSET_SHIFT) & ADDRESS_MASK)
-                    columns.entries.append(entry)
+    def _add_page(self, columns: Columns, key: int, lines: Lines, widened: _Widened) -> None:
+        data = self._bytes(lines.start, lines.end - lines.start)
+        if len(data) < lines.end - lines.start:
+            return
+        for offset, entry, is_near in live_slots(lines.width, data, self._byteorder):
+            # What lies anywhere else is no entry of this page.
+            if is_near:
+                columns.addresses.append(key + offset & ADDRESS_MASK)
+                columns.entries.append(widened[entry])
 
-    def _lines_of(self, page: int) -> memoryview:
-        """All lines of a page; nothing where one of them is missing."""
+    def _lines_of(self, page: int) -> Lines | None:
         data = self._bytes(page, PAGE.size)
-        if len(data) == PAGE.size:
-            _, lines = self._page.unpack(data)
-            start, end = lines_range(lines)
-            found = self._bytes(start, end - start) if are_lines(lines) else data[:0]
-            if len(found) == end - start:
-                return found
-        return memoryview(b"")
+        return lines_at(self._page.unpack(data)[1]) if len(data) == PAGE.size else None
 
     def _bytes(self, address: int, length: int) -> memoryview:
         """What lies there, cut where the copy ends."""

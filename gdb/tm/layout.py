@@ -12,7 +12,8 @@ ABI_MINOR = 0
 
 SLAB_MAGIC = 0x544d534c
 SLAB_HEADER = 64
-SLAB_OTHER, SLAB_NODE, SLAB_ENTRY, SLAB_SITE, SLAB_PAGE = range(5)
+SLAB_KINDS = range(6)
+SLAB_OTHER, SLAB_NODE, SLAB_ENTRY, SLAB_SITE, SLAB_PAGE, SLAB_WIDE = SLAB_KINDS
 SLAB_SIZE_MAX = 1 << 36
 SLABS_MAX = 1 << 20
 
@@ -24,6 +25,7 @@ OFFSET_SHIFT = 4
 SIZE_BITS = 38
 SIZE_MASK = (1 << SIZE_BITS) - 1
 SITE_BITS = 26
+NARROW_SIZE_BITS = 12
 SITE_UNIT = 64
 SEGMENT_SHIFT = 14
 SEGMENT_MASK = (1 << SEGMENT_SHIFT) - 1
@@ -37,9 +39,11 @@ REGION_SHIFT = 28
 FRAMES_MAX = 65535
 UNKNOWN_SITE = -1  # the number of one that cannot be read
 
-LINE_ENTRIES = 7
+LINE_ENTRIES = 12
+WIDE_ENTRIES = 7
 LINES_MASK = 63
-LINES_MOST = 37
+LINES_MOST = 22
+WIDE_MOST = 37
 LINES_BEHIND = 2
 PAGE_OFFSETS = 256
 LEVELS = 16
@@ -99,26 +103,47 @@ SITE = Record("tm_site", ("domain", "I"), ("nframe", "I"), ("flags", "I"), ("siz
 MODULE = Record("tm_module", ("start", "Q"), ("end", "Q"), ("bias", "Q"), ("when", "Q"), ("unload", "I"),
                 ("build_id_length", "I"), ("build_id", f"{BUILD_ID_MAX}s"), ("path", f"{MODULE_PATH_MAX}s"))
 DOMAIN = Record("tm_domain", ("domain", "I"), ("name", f"{DOMAIN_NAME_MAX}s"))
-LINE = Record("tm_line", ("offsets", "Q"), ("entries", f"{LINE_ENTRIES}Q"))
+LINE = Record("tm_line", ("offsets", f"{LINE_ENTRIES}s"), ("used", "H"), ("reserved", "H"),
+              ("entries", f"{LINE_ENTRIES}I"))
+WIDE_LINE = Record("tm_wide_line", ("offsets", f"{WIDE_ENTRIES}s"), ("used", "B"), ("entries", f"{WIDE_ENTRIES}Q"))
 PAGE = Record("tm_page", ("node", "Q"), ("lines", "Q"))
 NODE = Record("tm_node", ("key", "Q"), ("domain", "I"), ("height", "I"), ("next", "Q"), ("tower", "Q"), ("page", "Q"))
-LINE_WORDS = LINE.size // 8
 
 
-def are_lines(lines: int) -> bool:
-    """Whether tm_page.lines can be what it says."""
-    return lines > LINES_MASK and 1 <= lines & LINES_MASK <= LINES_MOST
+class Width(NamedTuple):
+    """One of the two kinds of lines."""
+
+    record: Record
+    code: str       # of an entry, for the struct module
+    words: int      # of the size of an entry, in a line
+    entries: int    # in a line, at its end
+    size_bits: int  # of an entry; its site is above
+
+    def widen(self, entry: int) -> int:
+        """The entry as it would be in a wide line."""
+        return entry >> self.size_bits << SIZE_BITS | entry & (1 << self.size_bits) - 1
 
 
-def lines_range(lines: int) -> tuple[int, int]:
-    """Where the lines are that tm_page.lines leads to: (start, end)."""
-    start = lines & ~LINES_MASK
-    return start, start + (lines & LINES_MASK) * LINE.size
+WIDTHS = {SLAB_ENTRY: Width(LINE, "I", LINE.size // 4, LINE_ENTRIES, NARROW_SIZE_BITS),
+          SLAB_WIDE: Width(WIDE_LINE, "Q", WIDE_LINE.size // 8, WIDE_ENTRIES, SIZE_BITS)}
 
 
-def can_be_in(line: int, offset: int, lines: int) -> bool:
-    """Whether a block at that offset can be in that one of a page's so many lines: its own, or one behind it."""
-    return (line - offset * lines // PAGE_OFFSETS) % lines <= LINES_BEHIND
+class Lines(NamedTuple):
+    """Where a page's lines are."""
+
+    start: int
+    end: int
+    width: Width
+
+
+def lines_at(lines: int) -> Lines | None:
+    """The lines that tm_page.lines leads to; None where it cannot."""
+    start, shape = lines & ~LINES_MASK, lines & LINES_MASK
+    if not start or not 1 <= shape <= LINES_MOST + WIDE_MOST:
+        return None
+    if shape > LINES_MOST:
+        return Lines(start, start + (shape - LINES_MOST) * WIDE_LINE.size, WIDTHS[SLAB_WIDE])
+    return Lines(start, start + shape * LINE.size, WIDTHS[SLAB_ENTRY])
 
 
 class Slab(NamedTuple):

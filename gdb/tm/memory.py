@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from array import array
 from typing import Callable, Iterable, Iterator, Sequence, Union
@@ -67,12 +68,14 @@ def _halves(read: Read, address: int, length: int, granule: int) -> Iterator[tup
     yield from _halves(read, address + half, length - half, granule)
 
 
-def words(data: memoryview, byteorder: str) -> Sequence[int]:
-    """The 8-byte words of `data`, which is contiguous; bytes beyond the last whole word are left out."""
-    whole = data[:len(data) // 8 * 8]
+def words(data: memoryview, byteorder: str, code: str = "Q") -> Sequence[int]:
+    """The words of `data`, which is contiguous, of 8 bytes or what the struct module's `code` says; bytes beyond the
+    last whole word are left out."""
+    size = struct.calcsize("<" + code)
+    whole = data[:len(data) // size * size]
     if byteorder == sys.byteorder:
-        return whole.cast("Q")
-    swapped = array("Q", whole.tobytes())
+        return whole.cast(code)
+    swapped = array(code, whole.tobytes())
     swapped.byteswap()
     return swapped
 

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 from .layout import (ABI_MAJOR, BUILD_ID_MAX, BYTE_ORDER, CLAIM_FREE, CLAIM_PAUSED, DOMAIN, DOMAINS_MAX, LANE,
                      LANE_STEP, LAYOUT, MAGIC, MODE_FORKING, MODE_TRACING, MODULE, MODULES_MAX, PAGE, SEGMENT_COUNT,
-                     SLAB, SLAB_HEADER, SLAB_MAGIC, SLAB_SIZE_MAX, SLABS_MAX, STATE, Module, Slab, are_lines,
-                     lines_range)
+                     SLAB, SLAB_HEADER, SLAB_MAGIC, SLAB_SIZE_MAX, SLABS_MAX, STATE, Module, Slab, lines_at)
 from .memory import LayoutError, Read, Unreadable, pieces, words
 from .tables import Tables
 
@@ -140,10 +139,10 @@ class Runtime(Tables):
             if not page:
                 continue
             now = self._lines_of(page)
-            start, end = lines_range(new if now == old else old)
-            is_sound = now in (old, new) and old != new and are_lines(old) and are_lines(new)
-            if is_sound and all(end <= other_start or other_end <= start for other_start, other_end in found):
-                found.append((start, end))
+            lines = lines_at(new if now == old else old)
+            is_sound = now in (old, new) and old != new and lines_at(old) and lines_at(new)
+            if lines and is_sound and all(lines.end <= start or end <= lines.start for start, end in found):
+                found.append((lines.start, lines.end))
             else:
                 self.note("what a thread says of the blocks that it was moving is damaged: these may be there twice")
         return found

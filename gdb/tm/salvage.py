@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Iterable, Iterator, Sequence
 
-from .layout import SLAB, SLAB_HEADER, SLAB_MAGIC, SLAB_PAGE, SLAB_SITE, SLAB_SIZE_MAX, Slab
+from .layout import SLAB, SLAB_HEADER, SLAB_KINDS, SLAB_MAGIC, SLAB_SITE, SLAB_SIZE_MAX, Slab
 from .memory import LayoutError, Read, pieces
 from .tables import Tables
 
@@ -60,6 +60,6 @@ def _slabs_in(address: int, data: memoryview) -> Iterator[tuple[str, Slab]]:
 
 
 def _is_sound(fields: dict[str, Any]) -> bool:
-    return (fields["kind"] <= SLAB_PAGE and SLAB_HEADER <= fields["size"] <= SLAB_SIZE_MAX
+    return (fields["kind"] in SLAB_KINDS and SLAB_HEADER <= fields["size"] <= SLAB_SIZE_MAX
             and fields["size"] % _PAGE == 0 and fields["used"] <= fields["size"] - SLAB_HEADER
             and fields["next"] % _PAGE == 0 and not any(fields["reserved"]))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any, Iterable, Iterator, NamedTuple
 
-from .layout import (LEVELS, LINE, NODE, OFFSET_SHIFT, PAGE, PAGE_SHIFT, PHASE_MASK, SIZE_BITS, SIZE_MASK, SLAB_HEADER,
-                     SLAB_NODE, Site, are_lines, can_be_in, lines_range)
+from .layout import (LEVELS, NODE, PAGE, PAGE_SHIFT, PHASE_MASK, SIZE_BITS, SIZE_MASK, SLAB_HEADER, SLAB_NODE, Site,
+                     lines_at)
 from .memory import Cache, LayoutError, Read, Unreadable, words
+from .slots import live_slots
 from .tables import Tables
 
 _KEY_MAX = (1 << 64) - 1
@@ -208,34 +209,29 @@ class Skiplist:
         """The live blocks of one node, line by line. Those that cannot be read are left out, with a note."""
         key, domain, blocks = node.fields["key"], node.fields["domain"], []
         for offset, entry in self._entries(node.fields["page"]):
-            if entry >> SIZE_BITS:
-                site = self._site(entry >> SIZE_BITS)
-                size = entry & SIZE_MASK | site.size_high << SIZE_BITS
-                blocks.append(Block(key + offset & _KEY_MAX, size, domain, site))
+            site = self._site(entry >> SIZE_BITS)
+            size = entry & SIZE_MASK | site.size_high << SIZE_BITS
+            blocks.append(Block(key + offset & _KEY_MAX, size, domain, site))
         return blocks
 
     def _entries(self, page: int) -> Iterator[tuple[int, int]]:
-        """All entries of a page, with the offset from the node's key; none of one that is NULL."""
-        lines = self._lines_of(page) if page else 0
-        if not lines:
+        """All live entries of a page, with the offset from the node's key; none of one that is NULL."""
+        address = self._lines_of(page) if page else 0
+        if not address:
             return
-        start, end = lines_range(lines)
+        lines = lines_at(address)
         try:
-            if not are_lines(lines):
-                raise Unreadable(start, end - start)
-            data = self._read(start, end - start)
+            if not lines:
+                raise Unreadable(address, 0)
+            data = self._read(lines.start, lines.end - lines.start)
         except Unreadable:
             self._tables.note(_MISSING_ENTRIES)
             return
-        count = (end - start) // LINE.size
-        for number in range(count):
-            fields = LINE.unpack(self._tables.order, data, number * LINE.size)
-            for slot, entry in enumerate(fields["entries"]):
-                offset = fields["offsets"] >> 8 * slot & 255
-                if can_be_in(number, offset, count):
-                    yield offset << OFFSET_SHIFT, entry
-                elif entry >> SIZE_BITS:
-                    self._tables.note(_MISSING_ENTRIES)
+        for offset, entry, is_near in live_slots(lines.width, memoryview(data).cast("B"), self._tables.byteorder):
+            if is_near:
+                yield offset, lines.width.widen(entry)
+            else:
+                self._tables.note(_MISSING_ENTRIES)
 
     def _lines_of(self, page: int) -> int:
         try:

@@ -12,9 +12,9 @@ from collections import Counter
 from itertools import groupby
 from typing import Any, Dict, Iterable, Iterator, NamedTuple, Sequence
 
-from .layout import (FRAMES_MAX, LINE, LINE_WORDS, REGION_SHIFT, REGION_TABLE, SEGMENT_FIRST, SEGMENT_MASK,
-                     SEGMENT_SHIFT, SEGMENT_SIZE, SITE, SITE_CUT, SITE_PACKED, SITE_UNIT, SIZE_BITS, SIZE_MASK, SLAB,
-                     SLAB_ENTRY, SLAB_HEADER, SLAB_MAGIC, Module, Record, Site, Slab)
+from .layout import (FRAMES_MAX, REGION_SHIFT, REGION_TABLE, SEGMENT_FIRST, SEGMENT_MASK, SEGMENT_SHIFT, SEGMENT_SIZE,
+                     SITE, SITE_CUT, SITE_PACKED, SITE_UNIT, SIZE_BITS, SIZE_MASK, SLAB, SLAB_HEADER, SLAB_MAGIC,
+                     WIDTHS, Module, Record, Site, Slab, Width)
 from .memory import Data, Read, Unreadable, pieces, words
 
 _REGION_MASK = (1 << REGION_SHIFT) - 1
@@ -98,28 +98,34 @@ class Tables:
     def _stretches(self) -> Iterator[Stretch]:
         """What holds the entries, in pieces that are read as they are taken."""
         for slab in self.slabs():
-            if slab.kind == SLAB_ENTRY:
-                for piece in pieces(self.read, slab.address + SLAB_HEADER, slab.used, LINE.size):
+            if slab.kind in WIDTHS:
+                granule = WIDTHS[slab.kind].record.size
+                for piece in pieces(self.read, slab.address + SLAB_HEADER, slab.used, granule):
                     yield Stretch(slab.kind, *piece)
 
     def _count_entries(self, stretches: Iterable[Stretch]) -> tuple[Counter[int], int]:
         """How often each entry occurs, dead ones included, and the bytes that could not be read."""
-        counter: Counter[int] = Counter()
+        counters: dict[Width, Counter[int]] = {width: Counter() for width in WIDTHS.values()}
         missing = 0
         outdated = self.outdated_lines()
         for kind, address, length, data in stretches:
-            if kind != SLAB_ENTRY:
+            width = WIDTHS.get(kind)
+            if width is None:
                 continue
             if data is None:
                 missing += length
                 continue
-            lines = words(data, self.byteorder)
-            for column in _columns(lines):
-                counter.update(column)
+            for column in _columns(width, data, self.byteorder):
+                counters[width].update(column)
             for start, end in outdated:
-                for column in _columns(lines[max(start - address, 0) // 8:max(end - address, 0) // 8]):
-                    counter.subtract(column)
-        return counter, missing
+                part = data[max(start - address, 0):max(end - address, 0)]
+                for column in _columns(width, part, self.byteorder):
+                    counters[width].subtract(column)
+        together: Counter[int] = Counter()
+        for width, counter in counters.items():
+            for entry, count in counter.items():
+                together[width.widen(entry)] += count
+        return together, missing
 
     def sites(self, numbers: Iterable[int]) -> dict[int, Site]:
         """The sites of these numbers; one that cannot be read, or makes no sense, comes without frames."""
@@ -193,10 +199,11 @@ class Tables:
         return end if slab["magic"] == SLAB_MAGIC and end <= SEGMENT_SIZE else SEGMENT_SIZE
 
 
-def _columns(lines: Sequence[int]) -> Iterator[Sequence[int]]:
+def _columns(width: Width, data: memoryview, byteorder: str) -> Iterator[Sequence[int]]:
     """The entries of whole lines, slot by slot."""
-    for word in range(1, LINE_WORDS):
-        yield lines[word::LINE_WORDS]
+    entries = words(data, byteorder, width.code)
+    for first in range(width.words - width.entries, width.words):
+        yield entries[first::width.words]
 
 
 class _Unpacked(Dict[int, int]):

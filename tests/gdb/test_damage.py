@@ -100,7 +100,8 @@ class Target:
             yield name, layout.NODE, node
             page = self._fields(layout.NODE, node)["page"]
             yield f"page of {name}", layout.PAGE, page
-            yield f"line of {name}", layout.LINE, self._lines_of(page)[0]
+            lines = self._lines_of(page)
+            yield f"line of {name}", lines.width.record, lines.start
 
     def words(self) -> Iterator[tuple[str, int]]:
         """8-byte words outside the structs."""
@@ -114,19 +115,24 @@ class Target:
             if fields["height"] > 1:
                 yield f"level 1 of {name}", fields["tower"]
 
-    def _lines_of(self, page: int) -> range:
-        return range(*layout.lines_range(self._fields(layout.PAGE, page)["lines"]), layout.LINE.size)
+    def _lines_of(self, page: int) -> layout.Lines:
+        lines = layout.lines_at(self._fields(layout.PAGE, page)["lines"])
+        assert lines
+        return lines
 
     def _chosen_nodes(self) -> list[tuple[str, int]]:
-        """The first and the last, one with several lines, one with a tower."""
+        """The first and the last, one with several lines, one with wide ones, one with a tower."""
         chosen: dict[str, int] = {}
         node = self._fields(layout.NODE, self.tables.state.head)["next"]
         while node:
             fields = self._fields(layout.NODE, node)
             chosen.setdefault("first node", node)
             chosen["last node"] = node
-            if len(self._lines_of(fields["page"])) > 1:
+            lines = self._lines_of(fields["page"])
+            if lines.end - lines.start > layout.LINE.size:
                 chosen.setdefault("node with several lines", node)
+            if lines.width is layout.WIDTHS[layout.SLAB_WIDE]:
+                chosen.setdefault("node with wide lines", node)
             if fields["height"] > 1:
                 chosen.setdefault("node with a tower", node)
             node = fields["next"]

@@ -41,9 +41,9 @@ COVERED = (
     "map_slab", "take_fresh", "take_free", "cut", "give_rest", "arena_give", "arena_take_segment",
     "find_or_make", "make", "take_number", "open_segment", "table_grow", "table_put < table_grow",
     "grow < directory_make", "directory_lock", "directory_unlock",
-    "node_create", "node_destroy", "page_put", "page_take", "grow < page_put_otherwise", "copy_blocks",
-    "page_find_spilled", "page_guess_lines",
-    "link_new", "put_by_search", "put_by_page", "unlink_node", "sweep", "drop_block", "skiplist_clear",
+    "node_create", "node_destroy", "page_put", "page_take", "page_put_otherwise", "larger_shape", "copy_blocks",
+    "holds_blocks_of", "line_after < find", "line_take < page_take_otherwise", "page_guess_shape",
+    "link_new", "put_by_search", "put_by_page", "unlink_node", "sweep", "page_clear", "skiplist_clear",
     "append", "enter", "add_loaded", "modules_before_unload", "modules_after_unload", "site_retire_range",
     "domains_name", "grow < domains_name", "kernel_map", "kernel_fill", "tm_start", "tm_stop",
 )
@@ -258,10 +258,11 @@ class EveryInstructionTest(unittest.TestCase):
 
     def test_every_instruction_is_a_good_moment(self) -> None:
         chosen, grown = self.choose()
-        for kind in range(5):
+        for kind in layout.SLAB_KINDS:
             self.assertGreaterEqual(grown[f"slab of kind {kind}"], 2, f"{kind}: the program shall make slabs grow")
         self.assertGreaterEqual(grown["large table"], 3)
-        self.assertGreaterEqual(grown["lines"], 6)
+        for kind in layout.WIDTHS:
+            self.assertGreaterEqual(grown[f"lines of kind {kind}"], 6)
         with Moments(self.path, self.directory) as moments:
             proof = Proof(moments)
             number = 0
@@ -289,11 +290,10 @@ class EveryInstructionTest(unittest.TestCase):
             while moments.go():
                 moments.go()
                 now = moments.slabs()
-                what = [f"slab of kind {kind}" for kind in range(5) if now.number[kind] > before.number[kind]]
+                what = [f"slab of kind {kind}" for kind in layout.SLAB_KINDS if now.number[kind] > before.number[kind]]
                 if now.used[layout.SLAB_OTHER] - before.used[layout.SLAB_OTHER] >= LARGE_TABLE:
                     what.append("large table")
-                if now.used[layout.SLAB_ENTRY] > before.used[layout.SLAB_ENTRY]:
-                    what.append("lines")
+                what += [f"lines of kind {kind}" for kind in layout.WIDTHS if now.used[kind] > before.used[kind]]
                 grown.update(what)
                 if moments.act().name or any(grown[one] <= ENOUGH for one in what):
                     chosen.add(number)

@@ -26,7 +26,7 @@ from tm import layout
 from tm.reader import Reader
 slabs = Reader().tables.slabs()
 answer = [sum(slab.used for slab in slabs if slab.kind in kinds) for kinds in (
-    (layout.SLAB_ENTRY,), (layout.SLAB_SITE,), (layout.SLAB_NODE, layout.SLAB_PAGE))]
+    layout.WIDTHS, (layout.SLAB_SITE,), (layout.SLAB_NODE, layout.SLAB_PAGE))]
 """)
 # What else a command reads: tm_layout, tm_state, the header of each slab, code at the frames.
 BESIDE = 16 << 10

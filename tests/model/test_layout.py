@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from itertools import product
 from pathlib import Path
 from typing import Callable
 
@@ -25,7 +26,7 @@ from tm.skiplist import Skiplist  # noqa: E402
 
 HEADER = TOP / "runtime" / "layout.h"
 RECORDS = [layout.LAYOUT, layout.STATE, layout.LANE, layout.SLAB, layout.SITE, layout.REGION_TABLE, layout.MODULE,
-           layout.NODE, layout.PAGE, layout.LINE, layout.DOMAIN]
+           layout.NODE, layout.PAGE, layout.LINE, layout.WIDE_LINE, layout.DOMAIN]
 # What ends in a flexible array is longer in C's eyes only by nothing, so sizes must agree everywhere.
 CONSTANTS = {
     "TM_BYTE_ORDER": layout.BYTE_ORDER, "TM_ABI_MAJOR": layout.ABI_MAJOR, "TM_ABI_MINOR": layout.ABI_MINOR,
@@ -35,7 +36,8 @@ CONSTANTS = {
     "TM_SEGMENT_COUNT": layout.SEGMENT_COUNT, "TM_SITE_CUT": layout.SITE_CUT, "TM_SITE_PACKED": layout.SITE_PACKED,
     "TM_SEGMENT_FIRST": layout.SEGMENT_FIRST, "TM_REGIONS": layout.REGIONS, "TM_REGION_SHIFT": layout.REGION_SHIFT,
     "TM_LINES_MASK": layout.LINES_MASK, "TM_LINES_MOST": layout.LINES_MOST, "TM_LINES_BEHIND": layout.LINES_BEHIND,
-    "TM_PAGE_OFFSETS": layout.PAGE_OFFSETS,
+    "TM_PAGE_OFFSETS": layout.PAGE_OFFSETS, "TM_WIDE_MOST": layout.WIDE_MOST, "TM_WIDE_ENTRIES": layout.WIDE_ENTRIES,
+    "TM_NARROW_SIZE_BITS": layout.NARROW_SIZE_BITS, "TM_SLAB_WIDE": layout.SLAB_WIDE,
     "TM_LINE_ENTRIES": layout.LINE_ENTRIES, "TM_SLAB_PAGE": layout.SLAB_PAGE, "TM_LEVELS": layout.LEVELS,
     "TM_LANES": layout.LANES, "TM_SLAB_OTHER": layout.SLAB_OTHER, "TM_SLAB_NODE": layout.SLAB_NODE,
     "TM_SLAB_ENTRY": layout.SLAB_ENTRY, "TM_SLAB_SITE": layout.SLAB_SITE, "TM_MODE_OFF": layout.MODE_OFF,
@@ -130,21 +132,33 @@ class Image:
 
 LAYOUT_AT, STATE_AT, SEGMENTS_AT, HEAD_AT, TOWER_AT = 0x1000, 0x2000, 0x10000, 0x20000, 0x21000
 NODES_AT, ENTRIES_AT, SITES_AT, PAGES_AT, MODULES_AT = 0x100000, 0x200000, 0x400000, 0x600000, 0x700000
-DOMAINS_AT = 0x800000
-LINES_AT = ENTRIES_AT + layout.SLAB_HEADER  # of the first node one, of the second two, and a free one
+WIDE_AT, DOMAINS_AT = 0x300000, 0x800000
+LINES_AT = ENTRIES_AT + layout.SLAB_HEADER  # one of the first node, and a free one
+WIDE_LINES_AT = WIDE_AT + layout.SLAB_HEADER  # two of the second node
+NARROW, WIDE = layout.WIDTHS[layout.SLAB_ENTRY], layout.WIDTHS[layout.SLAB_WIDE]
+
+
+def shape(width: layout.Width, count: int) -> int:
+    """What the low bits of tm_page.lines are for so many lines."""
+    return count if width is NARROW else layout.LINES_MOST + count
 
 
 def entry(site: int, size: int) -> int:
     return site << layout.SIZE_BITS | size & layout.SIZE_MASK
 
 
-def offsets_of(*offsets: int) -> int:
-    """The first word of a line whose slots are at these offsets."""
-    return sum(offset << 8 * slot | 1 << 56 + slot for slot, offset in enumerate(offsets))
+def line(order: str, width: layout.Width, *slots: tuple[int, int, int]) -> bytes:
+    """A line with these (offset, site, size) in its slots."""
+    record = Image(order)
+    offsets = bytes(offset for offset, _, _ in slots).ljust(width.entries, b"\0")
+    entries = [site << width.size_bits | size for _, site, size in slots]
+    record.record(0, width.record, offsets=offsets, used=(1 << len(slots)) - 1,
+                  entries=entries + [0] * (width.entries - len(slots)))
+    return bytes(record.parts[0])
 
 
 def example(order: str = "<", pointer_size: int = 8, **header: object) -> Image:
-    """Two nodes: one with two blocks in a line, one with two lines and a block of 1 TiB; two sites."""
+    """Two nodes: one with two blocks in a line, one with two wide lines and a block of 1 TiB; two sites."""
     image = Image(order, pointer_size)
     image.record(LAYOUT_AT, layout.LAYOUT, **{
         "magic": layout.MAGIC, "byte_order": layout.BYTE_ORDER, "abi_major": 1, "abi_minor": 0,
@@ -170,16 +184,18 @@ def example(order: str = "<", pointer_size: int = 8, **header: object) -> Image:
     page_slab.record(0, layout.SLAB, magic=layout.SLAB_MAGIC, kind=layout.SLAB_PAGE, size=0x1000,
                      used=2 * layout.PAGE.size)
     page_slab.record(1, layout.PAGE, node=first | 1, lines=LINES_AT | 1)
-    page_slab.record(2, layout.PAGE, node=second, lines=LINES_AT + layout.LINE.size | 2)
+    page_slab.record(2, layout.PAGE, node=second, lines=WIDE_LINES_AT | shape(WIDE, 2))
     image.put(PAGES_AT, b"".join(page_slab.parts.values()))
     entry_slab = Image(order)
     entry_slab.record(0, layout.SLAB, magic=layout.SLAB_MAGIC, kind=layout.SLAB_ENTRY, size=0x10000,
-                      used=4 * layout.LINE.size, next=SITES_AT)
-    lines = [(offsets_of(2, 77, 8), entry(3, 40), 0, entry(3, 40), 0, 0, 0, 0),
-             (offsets_of(4, 1), entry(4, 100), entry(3, 8), 0, 0, 0, 0, 0),
-             (offsets_of(255), entry(4, 1 << 40), 0, 0, 0, 0, 0, 0),
-             (1 << 31, 123, 0, 0, 0, 0, 0, 0)]
-    image.put(ENTRIES_AT, bytes(entry_slab.parts[0]) + b"".join(image.words(*line) for line in lines))
+                      used=2 * layout.LINE.size, next=WIDE_AT)
+    free = image.words(1 << 31, 123, *[0] * 6)
+    image.put(ENTRIES_AT, bytes(entry_slab.parts[0]) + line(order, NARROW, (2, 3, 40), (77, 0, 0), (8, 3, 40)) + free)
+    wide_slab = Image(order)
+    wide_slab.record(0, layout.SLAB, magic=layout.SLAB_MAGIC, kind=layout.SLAB_WIDE, size=0x10000,
+                     used=2 * layout.WIDE_LINE.size, next=SITES_AT)
+    image.put(WIDE_AT, bytes(wide_slab.parts[0]) + line(order, WIDE, (4, 4, 100), (1, 3, 8)) +
+              line(order, WIDE, (255, 4, (1 << 40) & layout.SIZE_MASK)))
     site_slab = Image(order)
     site_slab.record(0, layout.SLAB, magic=layout.SLAB_MAGIC, kind=layout.SLAB_SITE, size=0x1000, used=256,
                      next=PAGES_AT)
@@ -259,14 +275,17 @@ class SpilledTest(unittest.TestCase):
     none of the page's."""
 
     def test_lines(self) -> None:
-        for order in "<>":
+        for order, (slab_at, width) in product("<>", ((ENTRIES_AT, NARROW), (WIDE_AT, WIDE))):
             image = example(order)
             lines_at = layout.SLAB_HEADER + layout.PAGE.offsets["lines"]
-            struct.pack_into(order + "Q", image.parts[PAGES_AT], lines_at, LINES_AT | 4)
+            start = slab_at + layout.SLAB_HEADER
+            struct.pack_into(order + "Q", image.parts[PAGES_AT], lines_at, start | shape(width, 4))
             page_at = layout.SLAB_HEADER + layout.NODE.size + layout.NODE.offsets["page"]
             struct.pack_into(order + "Q", image.parts[NODES_AT], page_at, 0)
-            lines = b"".join(image.words(offsets_of(offset), entry(3, 40), *[0] * 6) for offset in (140, 10, 130, 50))
-            image.parts[ENTRIES_AT] = image.parts[ENTRIES_AT][:layout.SLAB_HEADER] + lines
+            lines = b"".join(line(order, width, (offset, 3, 40)) for offset in (140, 10, 130, 50))
+            image.parts[slab_at] = image.parts[slab_at][:layout.SLAB_HEADER] + lines
+            used_at = layout.SLAB.offsets["used"]
+            struct.pack_into(order + "Q", image.parts[slab_at], used_at, len(lines))
             found = Runtime(image.read, LAYOUT_AT)
             expected = [0x50000 + offset * 16 for offset in (140, 10, 130)]
             self.assertEqual(BlockTable(found).columns().addresses.tolist(), expected)
@@ -278,32 +297,32 @@ class SpilledTest(unittest.TestCase):
 class MovingTest(unittest.TestCase):
     """A thread that was stopped while a page got more lines: its blocks are there twice, and count once."""
 
-    def moving(self, order: str, is_done: bool) -> Image:
-        """The first page's two blocks, in its line and in two others; it leads to those if `is_done`."""
+    def moving(self, order: str, is_done: bool, width: layout.Width = NARROW) -> Image:
+        """The first page's two blocks, in its line and in two others of that width; it leads to those if `is_done`."""
         image = example(order)
-        to = LINES_AT + 4 * layout.LINE.size
-        image.parts[ENTRIES_AT] += image.words(offsets_of(2, 8), entry(3, 40), entry(3, 40), *[0] * 5, *[0] * 8)
+        slab_at = ENTRIES_AT if width is NARROW else WIDE_AT
+        to = slab_at + len(image.parts[slab_at]) | shape(width, 2)
+        image.parts[slab_at] += line(order, width, (2, 3, 40), (8, 3, 40)) + line(order, width)
         used_at, lines_at = layout.SLAB.offsets["used"], layout.SLAB_HEADER + layout.PAGE.offsets["lines"]
-        struct.pack_into(order + "Q", image.parts[ENTRIES_AT], used_at, 6 * layout.LINE.size)
+        struct.pack_into(order + "Q", image.parts[slab_at], used_at, len(image.parts[slab_at]) - layout.SLAB_HEADER)
         if is_done:
-            struct.pack_into(order + "Q", image.parts[PAGES_AT], lines_at, to | 2)
+            struct.pack_into(order + "Q", image.parts[PAGES_AT], lines_at, to)
         lane_at = layout.STATE.offsets["lanes"] + 5 * layout.LANE.size + layout.LANE.offsets["growing"]
         struct.pack_into(order + "3Q", image.parts[STATE_AT], lane_at, PAGES_AT + layout.SLAB_HEADER, LINES_AT | 1,
-                         to | 2)
+                         to)
         return image
 
     def test_each_block_counts_once(self) -> None:
-        for order in "<>":
-            for is_done in (False, True):
-                with self.subTest(order=order, is_done=is_done):
-                    found = Runtime(self.moving(order, is_done).read, LAYOUT_AT)
-                    whole = Runtime(example(order).read, LAYOUT_AT).count_blocks()
-                    table = BlockTable(found)
-                    for counted in (found.count_blocks(), found.count_blocks(table.stretches)):
-                        self.assertEqual(sorted(zip(*counted[:3])), sorted(zip(*whole[:3])))
-                    self.assertEqual(table.columns().addresses[:2].tolist(), [0x50020, 0x50080])
-                    self.assertEqual([block.address for block in Skiplist(found).blocks()][:2], [0x50020, 0x50080])
-                    self.assertEqual(found.notes, [])
+        for order, is_done, width in product("<>", (False, True), (NARROW, WIDE)):
+            with self.subTest(order=order, is_done=is_done, width=width.record.name):
+                found = Runtime(self.moving(order, is_done, width).read, LAYOUT_AT)
+                whole = Runtime(example(order).read, LAYOUT_AT).count_blocks()
+                table = BlockTable(found)
+                for counted in (found.count_blocks(), found.count_blocks(table.stretches)):
+                    self.assertEqual(sorted(zip(*counted[:3])), sorted(zip(*whole[:3])))
+                self.assertEqual(table.columns().addresses[:2].tolist(), [0x50020, 0x50080])
+                self.assertEqual([block.address for block in Skiplist(found).blocks()][:2], [0x50020, 0x50080])
+                self.assertEqual(found.notes, [])
 
     def test_a_move_that_makes_no_sense(self) -> None:
         for page in (5, (1 << 64) - 1):
@@ -398,7 +417,8 @@ class DamageTest(unittest.TestCase):
         for start in (0, 0x7fff00000000, 0x7fff00001001, (1 << 64) - 1):
             starts_at = layout.SLAB_HEADER + 15 * 8
             self.noted(self.poke(example(), SITES_AT, starts_at, "Q", start), "1 site cannot be read")
-        image = self.poke(example(), ENTRIES_AT, layout.SLAB_HEADER + 8, "Q", entry(1, 40))
+        image = self.poke(example(), ENTRIES_AT, layout.SLAB_HEADER + layout.LINE.offsets["entries"], "I",
+                          1 << layout.NARROW_SIZE_BITS | 40)
         found = self.noted(image, "1 site cannot be read")
         self.assertEqual(found.site(1).pcs, ())
         self.noted(self.poke(example(), STATE_AT, layout.STATE.offsets["segments"], "Q", 8), "2 sites cannot be read")
@@ -413,7 +433,7 @@ class DamageTest(unittest.TestCase):
         page_at = layout.SLAB_HEADER + layout.NODE.offsets["page"]
         self.noted(self.poke(example(), NODES_AT, page_at, "Q", 5), "entries cannot be read")
         lines_at = layout.SLAB_HEADER + layout.PAGE.offsets["lines"]
-        for lines in (0x999063, LINES_AT, LINES_AT | 38):
+        for lines in (0x999063, LINES_AT, LINES_AT | 60):
             self.noted(self.poke(example(), PAGES_AT, lines_at, "Q", lines), "entries cannot be read")
 
     def test_blocks_in_bulk(self) -> None:
@@ -426,9 +446,9 @@ class DamageTest(unittest.TestCase):
         for address in (0, 5, (1 << 64) - 3):
             self.assertEqual(addresses(self.poke(example(), NODES_AT, page_at, "Q", address)), everything[:2])
         lines_at = layout.SLAB_HEADER + layout.PAGE.size + layout.PAGE.offsets["lines"]
-        for address in (0, 5, 0x999063, (1 << 64) - 1, LINES_AT + layout.LINE.size | 63, LINES_AT + layout.LINE.size):
+        for address in (0, 5, 0x999063, (1 << 64) - 1, WIDE_LINES_AT | 60, WIDE_LINES_AT):
             self.assertEqual(addresses(self.poke(example(), PAGES_AT, lines_at, "Q", address)), everything[:2])
-        image = self.poke(example(), PAGES_AT, lines_at, "Q", LINES_AT + layout.LINE.size | 1)
+        image = self.poke(example(), PAGES_AT, lines_at, "Q", WIDE_LINES_AT | shape(WIDE, 1))
         self.assertEqual(addresses(image), everything[:4])
         found = Runtime(image.read, LAYOUT_AT)
         self.assertIsNone(BlockTable(found).columns().expanded([entry(3, 40), entry(4, 1 << 40)], [2, 1]))

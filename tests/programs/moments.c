@@ -136,10 +136,13 @@ static void every_function(void)
 /* A page from its first block to the last there is room for: 256 slots. Then replaced, then gone. */
 static void fill_page(unsigned domain, uintptr_t page)
 {
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < 13; i++)
         track("tm_track far apart", domain, page + 4096 + (uintptr_t)i * 288, (size_t)i);
-    for (int i = 0; i < 8; i++)
-        untrack("", domain, page + 4096 + (uintptr_t)i * 288);
+    track("tm_track too much for narrow lines", domain, page + 4096, 1 << 20);
+    track("tm_track in wide lines", domain, page + 4096 + 16, 1);
+    for (int i = 0; i < 13; i++)
+        untrack(i == 0 ? "tm_untrack from wide lines" : "", domain, page + 4096 + (uintptr_t)i * 288);
+    untrack("", domain, page + 4096 + 16);
     for (int i = 0; i < 256; i++)
         track(i < 20 ? "tm_track" : "", domain, page + (uintptr_t)i * 48 % 4096, (size_t)i);
     track("tm_track again", domain, page + 48, 1000);
@@ -183,30 +186,30 @@ static void many_sites(void)
         release("", blocks[i]);
 }
 
-/* Four blocks at each end of a page, by turns. */
+/* Blocks at each end of a page, by turns. */
 static uintptr_t at_an_end(uintptr_t page, int i)
 {
     return page + (uintptr_t)(i % 2 ? 4080 - i / 2 * 16 : i / 2 * 16);
 }
 
-/* A page with two lines, of which the first gets more blocks than it has room for. */
-static void spill(unsigned domain, uintptr_t page)
+/* A page with two lines of SLOTS, of which the first gets more blocks than it has room for. */
+static void spill(unsigned domain, uintptr_t page, int slots, size_t size)
 {
-    for (int i = 0; i < 8; i++)
-        track("", domain, at_an_end(page, i), 1);
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i <= slots; i++)
+        track("", domain, at_an_end(page, i), size);
+    for (int i = 0; i <= slots; i++)
         untrack("", domain, at_an_end(page, i));
-    for (int i = 0; i < 9; i++)
-        track(i < 6 ? "" : "tm_track spilled", domain, page + (uintptr_t)i * 16, (size_t)i);
-    track("tm_track spilled again", domain, page + 8 * 16, 1000);
-    for (int i = 0; i < 9; i++)
-        untrack(i < 6 ? "" : "tm_untrack spilled", domain, page + (uintptr_t)i * 16);
+    for (int i = 0; i < slots + 2; i++)
+        track(i < slots - 1 ? "" : "tm_track spilled", domain, page + (uintptr_t)i * 16, size + (size_t)i);
+    track("tm_track spilled again", domain, page + (uintptr_t)(slots + 1) * 16, size + 1000);
+    for (int i = 0; i < slots + 2; i++)
+        untrack(i < slots - 1 ? "" : "tm_untrack spilled", domain, page + (uintptr_t)i * 16);
 }
 
 static void many_pages(void)
 {
     for (uintptr_t i = 0; i < PAGES; i++)
-        track("", 0, ((uintptr_t)1 << 38) + 4096 * i, 16 * i);
+        track("", 0, ((uintptr_t)1 << 38) + 4096 * i, i % 2 ? 16 * i : i);
     for (uintptr_t i = 0; i < PAGES; i++)
         untrack("", 0, ((uintptr_t)1 << 38) + 4096 * i);
 }
@@ -270,8 +273,10 @@ int main(int count, char **arguments)
     start("tm_start again", 600);
     fill_page(0, (uintptr_t)7 << 38);
     fill_page(9, (uintptr_t)7 << 38);
-    spill(0, (uintptr_t)5 << 38);
-    spill(9, (uintptr_t)5 << 38);
+    for (unsigned domain = 0; domain < 10; domain += 9) {
+        spill(domain, (uintptr_t)5 << 38, 12, 1);
+        spill(domain, (uintptr_t)6 << 38, 7, 5000);
+    }
     many_modules(arguments[1]);
     many_sites();
     many_pages();

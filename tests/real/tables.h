@@ -44,16 +44,24 @@ static inline void tables_visit_entry(uintptr_t address, uint64_t entry, tables_
     visit(address, size, site, context);
 }
 
+static inline uint64_t tables_widen(uint32_t entry)
+{
+    return (uint64_t)(entry >> TM_NARROW_SIZE_BITS) << TM_SIZE_BITS | (entry & ((1u << TM_NARROW_SIZE_BITS) - 1));
+}
+
 static inline void tables_visit_node(const struct tm_node *node, tables_visit *visit, void *context)
 {
-    uintptr_t lines = (uintptr_t)node->page->lines;
-    const struct tm_line *line = (const struct tm_line *)(lines & ~(uintptr_t)TM_LINES_MASK);
-    for (uintptr_t left = lines & TM_LINES_MASK; left > 0; left--, line++)
-        for (unsigned slot = 0; slot < TM_LINE_ENTRIES; slot++) {
-            uint64_t offset = line->offsets >> 8 * slot & 255;
-            tables_visit_entry((uintptr_t)(node->key + (offset << TM_OFFSET_SHIFT)), line->entries[slot], visit,
-                               context);
-        }
+    uintptr_t shape = (uintptr_t)node->page->lines & TM_LINES_MASK, start = (uintptr_t)node->page->lines - shape;
+    const struct tm_line *line = (const struct tm_line *)start;
+    const struct tm_wide_line *wide = (const struct tm_wide_line *)start;
+    for (uintptr_t i = 0; i < shape && shape <= TM_LINES_MOST; i++)
+        for (unsigned slot = 0; slot < TM_LINE_ENTRIES; slot++)
+            tables_visit_entry((uintptr_t)node->key + ((uintptr_t)line[i].offsets[slot] << TM_OFFSET_SHIFT),
+                               tables_widen(line[i].entries[slot]), visit, context);
+    for (uintptr_t i = 0; i + TM_LINES_MOST < shape; i++)
+        for (unsigned slot = 0; slot < TM_WIDE_ENTRIES; slot++)
+            tables_visit_entry((uintptr_t)node->key + ((uintptr_t)wide[i].offsets[slot] << TM_OFFSET_SHIFT),
+                               wide[i].entries[slot], visit, context);
 }
 
 /* Visits nothing where the library is not there or never traced. */
