@@ -21,8 +21,8 @@
 #define LINE ((size_t)64)
 #define FILL_MOST ((size_t)64 << 10)
 
-/* A free piece's first two words. Each stays below 1 << TM_SIZE_BITS, so that a reader who takes the second for an
-   entry sees site 0. */
+/* A free piece's first two words. A reader takes them for the offsets of a narrow line, or the second for an entry of a
+   wide one: each stays below 1 << TM_SIZE_BITS, so that it sees site 0. */
 struct free_piece {
     uint64_t next_low;
     uint64_t next_high;
