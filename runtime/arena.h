@@ -21,7 +21,7 @@ void *arena_take_table(size_t size);
 
 /* Takes back what arena_take gave, with the same KIND and SIZE, 16 to ARENA_GIVE_MAX bytes; a multiple of 64 if it is
    more than ARENA_GIVE_FINE.
-   Of kind ENTRY every entry in it must be zero, so that readers find no block there. */
+   Of kinds ENTRY and WIDE every entry in it must be zero, so that readers find no block there. */
 #define ARENA_GIVE_FINE 256
 #define ARENA_GIVE_MAX 2560
 #define ARENA_SLACK 64

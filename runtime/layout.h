@@ -63,7 +63,7 @@
    A narrow one is site << TM_NARROW_SIZE_BITS | size. */
 #define TM_SIZE_BITS 38
 #define TM_SITE_BITS 26
-#define TM_NARROW_SIZE_BITS 12
+#define TM_NARROW_SIZE_BITS 13
 
 /* Sites are numbered by their place: site id s lies at segment[s >> TM_SEGMENT_SHIFT] + (s & mask) * 64. */
 #define TM_SITE_UNIT 64

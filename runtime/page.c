@@ -33,21 +33,21 @@ static struct lines lines_of(const struct tm_line *lines)
     return (struct lines){page_first_line(lines), page_line_count(shape), page_is_wide(shape)};
 }
 
+static unsigned shape_of(unsigned count, bool wide)
+{
+    return wide ? TM_LINES_MOST + count : count;
+}
+
 static unsigned most_lines(bool wide)
 {
     return wide ? TM_WIDE_MOST : TM_LINES_MOST;
 }
 
-/* COUNT is brought within bounds. */
-static unsigned shape_of(unsigned count, bool wide)
+/* How many lines so many slots are, 1..most_lines. */
+static unsigned lines_for(unsigned slots, bool wide)
 {
-    count = count < 1 ? 1 : count < most_lines(wide) ? count : most_lines(wide);
-    return wide ? TM_LINES_MOST + count : count;
-}
-
-static unsigned lines_for(unsigned blocks, bool wide)
-{
-    return (blocks + line_entries(wide) - 1) / line_entries(wide);
+    unsigned count = (slots + line_entries(wide) - 1) / line_entries(wide);
+    return count < 1 ? 1 : count < most_lines(wide) ? count : most_lines(wide);
 }
 
 static enum tm_slab_kind kind_of(bool wide)
@@ -69,7 +69,7 @@ static void give_lines(struct lines lines)
 
 static struct tm_line *own_line(struct lines lines, uint8_t offset)
 {
-    return lines.first + (offset * lines.count >> 8);
+    return lines.first + page_line_number(lines.count, offset);
 }
 
 static struct tm_line *line_after(struct lines lines, struct tm_line *line)
@@ -132,10 +132,10 @@ static void stop_looking_further(struct lines lines, struct tm_line *line)
     line_set_spilled(line, lines.wide, false);
 }
 
-/* The blocks of a page in the order of its lines, and one more at the end. */
+/* The blocks of a page in the order of its lines, and at the end one more, if it is not among them. */
 struct offsets {
     unsigned count;
-    uint8_t of[TM_PAGE_OFFSETS + 1];
+    uint8_t of[TM_PAGE_OFFSETS];
 };
 
 static void collect_offsets(struct lines lines, uint8_t one_more, struct offsets *offsets)
@@ -144,7 +144,8 @@ static void collect_offsets(struct lines lines, uint8_t one_more, struct offsets
     FOR_EACH_LINE(line, lines)
     FOR_EACH_SLOT(slot, line, lines.wide)
     offsets->of[offsets->count++] = line_offset(line, slot);
-    offsets->of[offsets->count++] = one_more;
+    if (!find(lines, one_more).slot)
+        offsets->of[offsets->count++] = one_more;
 }
 
 /* Whether `fill` has room in COUNT lines for all of them, one after the other. */
@@ -152,7 +153,7 @@ static bool have_room(const struct offsets *offsets, unsigned count, bool wide)
 {
     uint8_t used[TM_WIDE_MOST] = {0};
     for (unsigned i = 0; i < offsets->count; i++) {
-        unsigned line = offsets->of[i] * count >> 8;
+        unsigned line = page_line_number(count, offsets->of[i]);
         for (unsigned behind = 0; used[line] == line_entries(wide); behind++) {
             if (behind == TM_LINES_BEHIND)
                 return false;
@@ -172,7 +173,19 @@ static unsigned lines_at_density(const struct offsets *offsets, bool wide)
         first = offsets->of[i] < first ? offsets->of[i] : first;
         last = offsets->of[i] > last ? offsets->of[i] : last;
     }
-    return first == last ? 1 : lines_for(TM_PAGE_OFFSETS * (offsets->count - 1) / (last - first) * 11 / 10, wide);
+    return lines_for(TM_PAGE_OFFSETS * (offsets->count - 1) / (last - first) * 11 / 10, wide);
+}
+
+static unsigned more_lines(struct lines lines, const struct offsets *offsets)
+{
+    unsigned count = lines_at_density(offsets, lines.wide);
+    return count > lines.count ? count : lines.count + 1;
+}
+
+/* As many slots as there were; of a single line, which was not guessed for more, only what its blocks need. */
+static unsigned wide_lines_instead(struct lines lines, const struct offsets *offsets)
+{
+    return lines_for(lines.count > 1 ? lines.count * TM_LINE_ENTRIES : offsets->count, true);
 }
 
 /* For the blocks of LINES and one more at OFFSET. */
@@ -180,9 +193,8 @@ static unsigned larger_shape(struct lines lines, uint8_t offset, bool wide)
 {
     struct offsets offsets;
     collect_offsets(lines, offset, &offsets);
-    unsigned count = lines_at_density(&offsets, wide), least = lines.wide == wide ? lines.count + 1 : 1;
-    count = count < least ? least : count < most_lines(wide) ? count : most_lines(wide);
-    while (!have_room(&offsets, count, wide))
+    unsigned count = lines.wide == wide ? more_lines(lines, &offsets) : wide_lines_instead(lines, &offsets);
+    while (count < most_lines(wide) && !have_room(&offsets, count, wide))
         count++;
     return shape_of(count, wide);
 }
@@ -192,16 +204,21 @@ unsigned page_least_shape(uint64_t entry)
     return shape_of(1, line_takes_wide(entry));
 }
 
+static __attribute__((no_sanitize("thread"))) unsigned peek_at_count(struct tm_line *line, bool wide)
+{
+    unsigned used = wide ? state_peek(line_wide(line)->used) : state_peek(line->used), blocks = 0;
+    for (used &= line_all_used(wide); used; used &= used - 1)
+        blocks++;
+    return blocks;
+}
+
 /* With slots for a fifth more: a guess that is too low costs a copy. */
 __attribute__((no_sanitize("thread"))) unsigned page_guess_shape(const struct tm_page *neighbour, uint64_t entry)
 {
     const struct lines lines = lines_of(state_load(neighbour->lines));
     unsigned blocks = 0;
     FOR_EACH_LINE(line, lines)
-    {
-        unsigned used = lines.wide ? state_peek(line_wide(line)->used) : state_peek(line->used);
-        blocks += (unsigned)__builtin_popcount(used & line_all_used(lines.wide));
-    }
+    blocks += peek_at_count(line, lines.wide);
     bool wide = line_takes_wide(entry);
     return shape_of(lines_for(blocks * 12 / 10, wide), wide);
 }

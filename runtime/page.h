@@ -31,10 +31,16 @@ static inline struct tm_line *page_first_line(const struct tm_line *lines)
     return (struct tm_line *)((uintptr_t)lines & ~(uintptr_t)TM_LINES_MASK);
 }
 
+/* Which of COUNT lines is that for OFFSET. */
+static inline unsigned page_line_number(unsigned count, uint8_t offset)
+{
+    return offset * count >> 8;
+}
+
 /* Of LINES, as in tm_page.lines, the one for OFFSET. */
 static inline struct tm_line *page_line_of(const struct tm_line *lines, uint8_t offset)
 {
-    return page_first_line(lines) + (offset * page_line_count(page_shape(lines)) >> 8);
+    return page_first_line(lines) + page_line_number(page_line_count(page_shape(lines)), offset);
 }
 
 static inline uint8_t page_offset(uintptr_t address)
@@ -52,9 +58,9 @@ uint64_t page_take_otherwise(struct tm_page *page, uint8_t offset);
 static inline bool page_put(struct tm_page *page, uint8_t offset, uint64_t entry, uint64_t *old)
 {
     unsigned shape = page_shape(page->lines);
-    struct tm_line *line = page_first_line(page->lines) + (offset * shape >> 8); /* where it is narrow */
     if (state_unlikely(page_is_wide(shape) || line_takes_wide(entry)))
         return page_put_otherwise(page, offset, entry, old);
+    struct tm_line *line = page_first_line(page->lines) + page_line_number(shape, offset);
     bool has_room = line->used < line_all_used(false); /* and has not spilled */
     if (state_unlikely(!has_room || line_match(line, false, offset)))
         return page_put_otherwise(page, offset, entry, old);
@@ -66,8 +72,10 @@ static inline bool page_put(struct tm_page *page, uint8_t offset, uint64_t entry
 static inline uint64_t page_take(struct tm_page *page, uint8_t offset)
 {
     unsigned shape = page_shape(page->lines);
-    struct tm_line *line = page_first_line(page->lines) + (offset * shape >> 8);
-    unsigned slot = state_likely(!page_is_wide(shape)) ? line_match(line, false, offset) : 0;
+    if (state_unlikely(page_is_wide(shape)))
+        return page_take_otherwise(page, offset);
+    struct tm_line *line = page_first_line(page->lines) + page_line_number(shape, offset);
+    unsigned slot = line_match(line, false, offset);
     return state_likely(slot != 0) ? line_take(line, false, slot) : page_take_otherwise(page, offset);
 }
 

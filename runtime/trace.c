@@ -44,10 +44,7 @@ enum trace_result trace_add(struct tm_lane *lane, uint32_t domain, uintptr_t add
             lane_count(lane, entry_size(entry) - entry_size(old), 0);
         return TRACE_DONE;
     }
-    if (result == SKIPLIST_OFF)
-        return TRACE_OFF;
-    state_add(tm_state.lost, 1);
-    return TRACE_LOST;
+    return result == SKIPLIST_OFF ? TRACE_OFF : trace_lose(lane, domain, address);
 }
 
 __attribute__((noinline, cold)) enum trace_result trace_lose(struct tm_lane *lane, uint32_t domain, uintptr_t address)

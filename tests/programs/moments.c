@@ -147,6 +147,7 @@ static void fill_page(unsigned domain, uintptr_t page)
         track(i < 20 ? "tm_track" : "", domain, page + (uintptr_t)i * 48 % 4096, (size_t)i);
     track("tm_track again", domain, page + 48, 1000);
     track("tm_track of much", domain, page + 96, (size_t)5 << 40);
+    track("tm_track too much in a full page", domain, page + 144, 1 << 20);
     untrack("tm_untrack of nothing", domain, page + 3);
     for (int i = 0; i < 256; i++)
         untrack(i % 64 ? "" : "tm_untrack", domain, page + (uintptr_t)i * 48 % 4096);
@@ -209,7 +210,7 @@ static void spill(unsigned domain, uintptr_t page, int slots, size_t size)
 static void many_pages(void)
 {
     for (uintptr_t i = 0; i < PAGES; i++)
-        track("", 0, ((uintptr_t)1 << 38) + 4096 * i, i % 2 ? 16 * i : i);
+        track("", 0, ((uintptr_t)1 << 38) + 4096 * i, i % 2 ? 8192 + 16 * i : i);
     for (uintptr_t i = 0; i < PAGES; i++)
         untrack("", 0, ((uintptr_t)1 << 38) + 4096 * i);
 }
@@ -217,7 +218,7 @@ static void many_pages(void)
 static void many_entries(void)
 {
     for (uintptr_t i = 0; i < FULL_PAGES * 256; i++)
-        track("", 4, ((uintptr_t)1 << 38) + 16 * i, i);
+        track("", 4, ((uintptr_t)1 << 38) + 16 * i, 2 * i);
     announce("", CLEAR, 0, 0, 0);
     tm_clear_traces();
     done(NULL);
@@ -275,7 +276,7 @@ int main(int count, char **arguments)
     fill_page(9, (uintptr_t)7 << 38);
     for (unsigned domain = 0; domain < 10; domain += 9) {
         spill(domain, (uintptr_t)5 << 38, 12, 1);
-        spill(domain, (uintptr_t)6 << 38, 7, 5000);
+        spill(domain, (uintptr_t)6 << 38, 7, 10000);
     }
     many_modules(arguments[1]);
     many_sites();

@@ -50,25 +50,33 @@ static void keeps_kinds_apart(void)
 /* A reader takes the words of a free piece for entries: their site must be 0. */
 static void free_pieces_look_dead(void)
 {
-    uint64_t *pieces[3];
-    for (int i = 0; i < 3; i++)
-        pieces[i] = arena_take(TM_SLAB_ENTRY, 32);
-    for (int i = 0; i < 3; i++)
-        arena_give(TM_SLAB_ENTRY, pieces[i], 32);
-    for (int i = 0; i < 3; i++)
-        for (int word = 0; word < 4; word++)
-            CU_ASSERT_EQUAL(pieces[i][word] >> TM_SIZE_BITS, 0);
+    struct tm_line *lines[3];
+    struct tm_wide_line *wide_lines[3];
+    for (int i = 0; i < 3; i++) {
+        lines[i] = arena_take(TM_SLAB_ENTRY, sizeof **lines);
+        wide_lines[i] = arena_take(TM_SLAB_WIDE, sizeof **wide_lines);
+    }
+    for (int i = 0; i < 3; i++) {
+        arena_give(TM_SLAB_ENTRY, lines[i], sizeof **lines);
+        arena_give(TM_SLAB_WIDE, wide_lines[i], sizeof **wide_lines);
+    }
+    for (int i = 0; i < 3; i++) {
+        for (int slot = 0; slot < TM_LINE_ENTRIES; slot++)
+            CU_ASSERT_EQUAL(lines[i]->entries[slot] >> TM_NARROW_SIZE_BITS, 0);
+        for (int slot = 0; slot < TM_WIDE_ENTRIES; slot++)
+            CU_ASSERT_EQUAL(wide_lines[i]->entries[slot] >> TM_SIZE_BITS, 0);
+    }
 }
 
 static void links_every_slab(void)
 {
     uint64_t sum = 0;
-    int kinds[4] = {0};
+    int kinds[6] = {0};
     arena_take(TM_SLAB_NODE, 128);
     CU_ASSERT_PTR_NOT_NULL(arena_take_segment(3));
     for (struct tm_slab *slab = tm_state.slabs; slab; slab = slab->next) {
         CU_ASSERT_EQUAL(slab->magic, TM_SLAB_MAGIC);
-        CU_ASSERT_FATAL(slab->kind < 4);
+        CU_ASSERT_FATAL(slab->kind < 6);
         CU_ASSERT(slab->used <= slab->size - TM_SLAB_HEADER);
         kinds[slab->kind]++;
         sum += slab->size;

@@ -7,6 +7,7 @@
 #include "skiplist.h"
 #include "state.h"
 #include "tap_cunit.h"
+#include "trace.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -168,7 +169,7 @@ static void any_address_in_any_domain(void)
 }
 
 /* Sizes from here on make an entry wide. */
-#define LARGE 4096
+#define LARGE 8192
 
 /* A page's COUNT blocks in no order of their addresses. */
 static uintptr_t in_page(unsigned count, unsigned i)
@@ -300,38 +301,57 @@ static void what_two_lines_have_no_room_for_is_in_the_third(void)
     }
 }
 
-/* COUNT blocks in narrow lines, then ENTRY, which is wide, at the place of one of them or at another. */
-static void widen_page(unsigned count, unsigned at, uint64_t entry)
+/* COUNT blocks in narrow lines, every STRIDE units, then ENTRY, which is wide, at one of them or between. */
+static void widen_page(unsigned count, unsigned stride, unsigned at, uint64_t entry)
 {
     const uintptr_t page = 0x4b0000000;
+    const bool is_there = at % stride == 0 && at / stride < count;
     for (unsigned i = 0; i < count; i++)
-        put(0, page + i * 32, entry_of(3, i));
+        put(0, page + i * stride * 16, entry_of(3, i));
     CU_ASSERT(count == 0 || !is_wide(page));
-    CU_ASSERT_EQUAL(put(0, page + at * 16, entry), at % 2 == 0 && at / 2 < count ? entry_of(3, at / 2) : 0);
+    CU_ASSERT_EQUAL(put(0, page + at * 16, entry), is_there ? entry_of(3, at / stride) : 0);
     CU_ASSERT(is_wide(page));
-    CU_ASSERT_EQUAL(walk_and_count(), count + (at % 2 != 0 || at / 2 >= count));
-    CU_ASSERT_EQUAL(scan_and_count(), count + (at % 2 != 0 || at / 2 >= count));
+    CU_ASSERT_EQUAL(walk_and_count(), count + !is_there);
+    CU_ASSERT_EQUAL(scan_and_count(), count + !is_there);
     CU_ASSERT_EQUAL(put(0, page + at * 16, entry_of(1, 0)), entry);
     CU_ASSERT_EQUAL(put(0, page + at * 16, entry), entry_of(1, 0));
     for (unsigned i = 0; i < count; i++)
-        CU_ASSERT_EQUAL(skiplist_get(0, page + i * 32), i * 2 == at ? entry : entry_of(3, i));
+        CU_ASSERT_EQUAL(skiplist_get(0, page + i * stride * 16), i * stride == at ? entry : entry_of(3, i));
     CU_ASSERT_EQUAL(skiplist_take(0, page + at * 16), entry);
     skiplist_clear(count_dropped, NULL);
 }
 
 static void a_page_becomes_wide_for_an_entry_that_is(void)
 {
-    const uint64_t wide[] = {entry_of(1, LARGE), entry_of(1u << 20, 0), entry_of((1u << 26) - 1, SIZE_MASK)};
-    const unsigned counts[] = {0, 1, 12, 13, 60, 128};
+    const uint64_t wide[] = {entry_of(1, LARGE), entry_of(1u << 19, 0), entry_of((1u << 26) - 1, SIZE_MASK)};
     for (unsigned i = 0; i < sizeof wide / sizeof *wide; i++)
-        for (unsigned j = 0; j < sizeof counts / sizeof *counts; j++)
-            for (unsigned at = 0; at < 256; at += 51)
-                widen_page(counts[j], at, wide[i]);
-    const uint64_t narrow = entry_of((1u << 20) - 1, LARGE - 1);
+        for (unsigned at = 0; at < TM_PAGE_OFFSETS; at += 51) {
+            for (unsigned count = 0; count <= TM_PAGE_OFFSETS; count += count < 20 ? 1 : 59)
+                widen_page(count, 1, at, wide[i]);
+            widen_page(100, 2, at, wide[i]);
+        }
+    const uint64_t narrow = entry_of((1u << 19) - 1, LARGE - 1);
     put(0, 0x4b0000000, narrow);
     CU_ASSERT(!is_wide(0x4b0000000));
     CU_ASSERT_EQUAL(skiplist_get(0, 0x4b0000000), narrow);
     CU_ASSERT_EQUAL(skiplist_take(0, 0x4b0000000), narrow);
+    skiplist_clear(count_dropped, NULL);
+}
+
+/* Two blocks close by say nothing of the rest of their page; lines that were guessed for many do. */
+static void a_page_becomes_wide_with_as_many_slots(void)
+{
+    const uintptr_t page = 0x4c0000000;
+    put(0, page, entry_of(1, 1));
+    put(0, page + 32, entry_of(1, LARGE));
+    CU_ASSERT_EQUAL(lines_of(page), 1);
+    for (unsigned i = 0; i < 60; i++)
+        put(0, page + 4096 + i * 32, entry_of(1, 1));
+    put(0, page + 8192, entry_of(1, 1));
+    uintptr_t narrow = lines_of(page + 8192);
+    put(0, page + 8192 + 4000, entry_of(1, LARGE));
+    CU_ASSERT(narrow > 3 && lines_of(page + 8192) * TM_WIDE_ENTRIES >= narrow * TM_LINE_ENTRIES);
+    CU_ASSERT(lines_of(page + 8192) * TM_WIDE_ENTRIES < (narrow + 1) * TM_LINE_ENTRIES);
     skiplist_clear(count_dropped, NULL);
 }
 
@@ -429,15 +449,21 @@ static void nodes_come_in_any_order(void)
 #define THREADS 4
 #define EACH 20000
 
+/* So that pages become wide under several threads. */
+static uint64_t size_in_round(uintptr_t i, int round)
+{
+    return i % 100 == (uintptr_t)round * 10 ? LARGE : 64;
+}
+
 static void *churn(void *argument)
 {
     uintptr_t base = (uintptr_t)argument;
     struct tm_lane *lane = lane_claim();
     for (int round = 0; round < 10; round++) {
         for (uintptr_t i = 0; i < EACH; i++)
-            put(0, base + i * 64, entry_of(1, 64));
+            put(0, base + i * 64, entry_of(1, size_in_round(i, round)));
         for (uintptr_t i = round == 9; i < EACH; i += 1 + (round == 9))
-            CU_ASSERT_EQUAL(skiplist_take(0, base + i * 64), entry_of(1, 64));
+            CU_ASSERT_EQUAL(skiplist_take(0, base + i * 64), entry_of(1, size_in_round(i, round)));
     }
     lane_release(lane);
     return NULL;
@@ -455,7 +481,7 @@ static void threads_keep_it_whole(void)
     CU_ASSERT_EQUAL(scan_and_count(), THREADS * EACH / 2);
     dropped_size = 0;
     skiplist_clear(count_dropped, NULL);
-    CU_ASSERT_EQUAL(dropped_size, THREADS * EACH / 2 * 64);
+    CU_ASSERT_EQUAL(dropped_size, THREADS * (EACH / 2 * 64 + EACH / 100 * (LARGE - 64)));
 }
 
 static void off_changes_nothing(void)
@@ -515,6 +541,40 @@ static void memory_runs_out(void)
     }
 }
 
+enum { FULL_PAGES = 20000, IN_EACH = 13 };
+
+static uintptr_t in_full_page(unsigned page, unsigned block)
+{
+    return 0x7000000000 + page * 4096u + block * 32u;
+}
+
+/* What cannot become wide is refused and stays as it was; a trace that would replace another one takes it along. */
+static void pages_cannot_become_wide(void)
+{
+    for (unsigned page = 0; page < FULL_PAGES; page++)
+        for (unsigned i = 0; i < IN_EACH; i++)
+            put(0, in_full_page(page, i), entry_of(1, i));
+    maps_left = 0;
+    enum skiplist_result result = SKIPLIST_DONE;
+    uint64_t old;
+    unsigned page;
+    for (page = 0; result == SKIPLIST_DONE && page < FULL_PAGES; page++)
+        result =
+            skiplist_put(0, in_full_page(page, 5), skiplist_expect(0, in_full_page(page, 5)), entry_of(2, LARGE), &old);
+    CU_ASSERT_EQUAL(result, SKIPLIST_NO_MEMORY);
+    uintptr_t refused = in_full_page(page - 1, 5);
+    CU_ASSERT_EQUAL(skiplist_get(0, refused), entry_of(1, 5));
+    CU_ASSERT_EQUAL(scan_and_count(), (uint64_t)FULL_PAGES * IN_EACH);
+    uint64_t lost = tm_state.lost;
+    CU_ASSERT_EQUAL(trace_add(lane_claim(), 0, refused, skiplist_expect(0, refused), entry_of(2, LARGE)), TRACE_LOST);
+    maps_left = -1;
+    CU_ASSERT_EQUAL(tm_state.lost, lost + 1);
+    CU_ASSERT_EQUAL(skiplist_get(0, refused), 0);
+    for (unsigned i = 0; i < IN_EACH; i++)
+        CU_ASSERT(i == 5 || skiplist_get(0, in_full_page(page - 1, i)) == entry_of(1, i));
+    skiplist_clear(count_dropped, NULL);
+}
+
 int main(void)
 {
     static const struct tap_test tests[] = {
@@ -524,6 +584,7 @@ int main(void)
         {"what a line has no room for is in the next", what_a_line_has_no_room_for_is_in_the_next},
         {"what two lines have no room for is in the third", what_two_lines_have_no_room_for_is_in_the_third},
         {"a page becomes wide for an entry that is", a_page_becomes_wide_for_an_entry_that_is},
+        {"a page becomes wide with as many slots", a_page_becomes_wide_with_as_many_slots},
         {"pages begin like their neighbours", pages_begin_like_their_neighbours},
         {"agrees with a table", agrees_with_a_table},
         {"empty nodes are swept", empty_nodes_are_swept},
@@ -532,6 +593,7 @@ int main(void)
         {"off changes nothing", off_changes_nothing},
         {"a fork that does not end is overtaken", a_fork_that_does_not_end_is_overtaken},
         {"memory runs out", memory_runs_out},
+        {"pages cannot become wide", pages_cannot_become_wide},
         {NULL, NULL},
     };
     skiplist_init();
