@@ -20,7 +20,7 @@
 
 static inline bool line_takes_wide(uint64_t entry)
 {
-    return entry & ~((LINE_NARROW_SITES - 1) << TM_SIZE_BITS | (LINE_NARROW_SIZES - 1));
+    return (entry & ~((LINE_NARROW_SITES - 1) << TM_SIZE_BITS | (LINE_NARROW_SIZES - 1))) != 0;
 }
 
 /* An entry in 32 bits, and back: the size stays where it is, the site moves. */
@@ -62,7 +62,7 @@ static inline bool line_is_full(struct tm_line *line, bool wide)
 
 static inline bool line_has_spilled(struct tm_line *line, bool wide)
 {
-    return wide ? line_wide(line)->used & LINE_WIDE_SPILLED : line->used & LINE_SPILLED;
+    return wide ? (line_wide(line)->used & LINE_WIDE_SPILLED) != 0 : (line->used & LINE_SPILLED) != 0;
 }
 
 static inline void line_set_spilled(struct tm_line *line, bool wide, bool has_spilled)
