@@ -20,10 +20,10 @@
      - Start at `tm_layout`; when no symbol leads there, search memory for its magic: the copy that is
        meant holds its own address in `self`.
      - For statistics: walk the slabs from `tm_state.slabs`. Those of kinds ENTRY and WIDE are nothing but lines, and
-   every entry in them whose site is not 0 is a live block; only of the lines that a lane says it moves
-   (tm_lane.growing), those that the node does not lead to are to be left out.
+       every entry in them whose site is not 0 is a live block; only of the lines that a lane says it moves
+       (tm_lane.growing), those that the node does not lead to are to be left out.
      - For addresses and order: walk `next` from `tm_state.head`; the nodes rise by (domain, key). `page->lines` leads
-       to a node's lines, and says in its low bits how many there are. The block of an entry starts at
+       to a node's lines, and says in its low bits how many there are, of which width. The block of an entry starts at
        (key & ~15) + offset * 16 + (key & 15), where offset is the entry's byte of `offsets` in its line.
 
    Publication: every field that a reader follows is written by one aligned store, after what it leads to.
@@ -72,7 +72,7 @@
 #define TM_SEGMENT_FIRST 3 /* the first site's place, behind the slab's header and tm_regions */
 
 /* A node's n lines part its page evenly: a block at `offset` is in line offset * n >> 8, or, where that was full, in
-   one of TM_LINES_BEHIND next ones; behind the last comes the first. */
+   one of the next TM_LINES_BEHIND; behind the last comes the first. */
 #define TM_LINE_ENTRIES 12
 #define TM_WIDE_ENTRIES 7
 #define TM_LINES_BEHIND 2
@@ -123,8 +123,7 @@ struct tm_node;
 /* What of a node changes with its blocks. */
 struct tm_page {
     TM_ADDRESS(struct tm_node, node);  /* the writer's: NULL or the page's, and its lock in bit 0 */
-    TM_ADDRESS(struct tm_line, lines); /* their address | their shape; replaced by more, or wide ones, as the page fills
-                                        */
+    TM_ADDRESS(struct tm_line, lines); /* their address | their shape; replaced by others as the page fills */
 };
 
 struct tm_level {
